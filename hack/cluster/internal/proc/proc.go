@@ -44,6 +44,10 @@ type Spec struct {
 	ReadyTimeout time.Duration
 	// StopTimeout is the time between SIGTERM and SIGKILL; 0 means 15 seconds.
 	StopTimeout time.Duration
+	// DieWithParent has the kernel kill the process when this one dies, for
+	// tests that may be killed themselves. Only Linux can; elsewhere the next
+	// command on the directory stops what was left.
+	DieWithParent bool
 }
 
 // Process is what a pid file says.
@@ -144,7 +148,7 @@ func (m *Manager) Launch(spec Spec) error {
 		cmd.Dir = "/"
 	}
 	cmd.Stdout, cmd.Stderr = logFile, logFile
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = attributes(spec.DieWithParent)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", spec.Name, err)
 	}

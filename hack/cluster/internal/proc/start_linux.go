@@ -5,7 +5,17 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 )
+
+// attributes puts a process into a session of its own.
+func attributes(dieWithParent bool) *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{Setsid: true}
+	if dieWithParent {
+		attr.Pdeathsig = syscall.SIGKILL
+	}
+	return attr
+}
 
 // errZombie marks a process that has ended and waits for its parent.
 var errZombie = errors.New("process has ended")

@@ -8,7 +8,12 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 )
+
+// attributes puts a process into a session of its own. Dying with the parent is
+// a feature of Linux.
+func attributes(bool) *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
 // startOf identifies the process that has pid now by its start time, as ps(1)
 // prints it with a resolution of one second.
