@@ -1,0 +1,149 @@
+package chunk
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"unsafe"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Decoder owns the memory that decoding a block uses. It is reused from block
+// to block and used by one goroutine at a time. The zero value is not usable.
+type Decoder struct {
+	zstd *zstd.Decoder
+	ints intsDecoder
+	// file holds a block read by ReadAt; packed sections are unpacked into the others.
+	file            []byte
+	meta, text, raw []byte
+	lines           []byte
+	ends            []int
+	one             [1][]byte
+}
+
+// NewDecoder returns a decoder. It holds about 5 MiB after decoding blocks of
+// TargetRawBytes.
+func NewDecoder() (*Decoder, error) {
+	z, err := newZstdDecoder()
+	if err != nil {
+		return nil, err
+	}
+	return &Decoder{zstd: z}, nil
+}
+
+// decoders serve the calls that have no Decoder of their own.
+var decoders sync.Pool
+
+func getDecoder() (*Decoder, error) {
+	if d, ok := decoders.Get().(*Decoder); ok {
+		return d, nil
+	}
+	return NewDecoder()
+}
+
+func putDecoder(d *Decoder) { decoders.Put(d) }
+
+// ownInts reads ints that have descriptor and data in the rest of r.
+func (d *Decoder) ownInts(r *reader, n int) (intCol, error) {
+	desc := reader{sec: r.sec}
+	desc.buf = r.bytes(r.count(r.left()))
+	data := reader{sec: r.sec, buf: r.bytes(r.left())}
+	if r.err != nil {
+		return intCol{}, r.err
+	}
+	d.ints.reset(n)
+	col := d.ints.decode(&desc, &data, n)
+	desc.done()
+	data.done()
+	if desc.err != nil {
+		return intCol{}, desc.err
+	}
+	return col, data.error()
+}
+
+// Decode sets dst to all rows of the block, byte for byte what was encoded.
+// dst.Lines alias memory of dec until its next use.
+func (b *Block) Decode(dec *Decoder, dst *Rows) error {
+	return b.DecodeRange(dec, dst, 0, b.h.rows)
+}
+
+// DecodeRange is Decode for the rows fromRow <= i < toRow, for instance those
+// of one stream.
+func (b *Block) DecodeRange(dec *Decoder, dst *Rows, fromRow, toRow int) error {
+	if fromRow < 0 || toRow > b.h.rows || fromRow > toRow {
+		return fmt.Errorf("chunk block has %d rows, asked for rows %d to %d", b.h.rows, fromRow, toRow)
+	}
+	dst.Reset()
+	whole, err := b.load(dec)
+	if err != nil {
+		return err
+	}
+	if err := whole.decodeTimes(dec, dst); err != nil {
+		return err
+	}
+	if err := whole.decodePlain(dec, dst, fromRow, toRow); err != nil {
+		return err
+	}
+	dst.Stream = sliceRows(dst.Stream, fromRow, toRow)
+	dst.Timestamps = sliceRows(dst.Timestamps, fromRow, toRow)
+	return nil
+}
+
+// sliceRows moves the wanted rows to the front, so that dst keeps its memory.
+func sliceRows[T any](s []T, from, to int) []T {
+	return s[:copy(s, s[from:to])]
+}
+
+// load returns b itself or, when it would have to read section by section, a
+// copy of it that is read at once into memory of the decoder.
+func (b *Block) load(dec *Decoder) (*Block, error) {
+	if b.data != nil {
+		return b, nil
+	}
+	dec.file = slices.Grow(dec.file[:0], b.size)[:b.size]
+	if err := readFull(b.src, dec.file, b.base, SectionHeader); err != nil {
+		return nil, err
+	}
+	return &Block{data: dec.file, size: b.size, h: b.h, streams: b.streams}, nil
+}
+
+func (b *Block) decodePlain(dec *Decoder, dst *Rows, from, to int) error {
+	p, err := b.section(SectionLens)
+	if err != nil {
+		return err
+	}
+	r := reader{buf: p, sec: SectionLens}
+	lens, err := dec.ownInts(&r, b.h.rows)
+	if err != nil {
+		return err
+	}
+	if p, err = b.section(SectionRaw); err != nil {
+		return err
+	}
+	text, err := unpack(dec.zstd, &dec.raw, p, SectionRaw, b.h.rawBytes)
+	if err != nil {
+		return err
+	}
+	dst.Lines = slices.Grow(dst.Lines[:0], to-from)
+	at := 0
+	for i, n := range lens.v {
+		if n > uint64(len(text)-at) {
+			return &CorruptError{Section: SectionLens, Offset: -1, Reason: "lines are longer than their text"}
+		}
+		if i >= from && i < to {
+			dst.Lines = append(dst.Lines, aliasString(text[at:at+int(n)]))
+		}
+		at += int(n)
+	}
+	if at != len(text) || at != b.h.rawBytes {
+		return &CorruptError{Section: SectionLens, Offset: -1, Reason: "lines do not fill their text"}
+	}
+	return nil
+}
+
+// aliasString makes a string of b without copying; b must not change while the
+// string is used.
+func aliasString(b []byte) string {
+	return unsafe.String(unsafe.SliceData(b), len(b))
+}
