@@ -22,7 +22,7 @@ func ParseIPRange(text string) (IPRange, error) {
 		if errA != nil || errB != nil {
 			return IPRange{}, fmt.Errorf("%q is not a range of addresses such as 10.0.0.1-10.0.0.9", text)
 		}
-		r := IPRange{From: a.Unmap(), To: b.Unmap()}
+		r := IPRange{From: plainAddr(a), To: plainAddr(b)}
 		if r.From.BitLen() != r.To.BitLen() || r.To.Less(r.From) {
 			return IPRange{}, fmt.Errorf("the range %q is empty or mixes IPv4 and IPv6", text)
 		}
@@ -39,8 +39,11 @@ func ParseIPRange(text string) (IPRange, error) {
 	if err != nil {
 		return IPRange{}, fmt.Errorf("%q is not an address, a prefix (10.0.0.0/8) or a range (10.0.0.1-10.0.0.9)", text)
 	}
-	return IPRange{From: a.Unmap(), To: a.Unmap()}, nil
+	return IPRange{From: plainAddr(a), To: plainAddr(a)}, nil
 }
+
+// plainAddr drops what does not change which address is meant.
+func plainAddr(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
 // prefixRange returns the first and the last address of p.
 func prefixRange(p netip.Prefix) IPRange {
@@ -58,6 +61,6 @@ func prefixRange(p netip.Prefix) IPRange {
 
 // Contains says whether a lies in the range. A zone is ignored.
 func (r IPRange) Contains(a netip.Addr) bool {
-	a = a.Unmap().WithZone("")
+	a = plainAddr(a)
 	return a.BitLen() == r.From.BitLen() && !a.Less(r.From) && !r.To.Less(a)
 }

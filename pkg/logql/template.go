@@ -43,7 +43,7 @@ func TemplateFunctions() []string {
 }
 
 // parseTemplate checks the syntax and the functions of a template and returns
-// its trees, by name: "" is the template itself, others come from {{define}}.
-func parseTemplate(text string) (map[string]*parse.Tree, error) {
-	return parse.Parse("", text, "", "", templateFuncs, templateBuiltins)
+// its trees: the template itself under name, others by {{define}}.
+func parseTemplate(name, text string) (map[string]*parse.Tree, error) {
+	return parse.Parse(name, text, "", "", templateFuncs, templateBuiltins)
 }
