@@ -1,0 +1,100 @@
+# kubectl logstack. `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+COMMIT  ?= $(shell git rev-parse --short HEAD 2>/dev/null || echo unknown)
+IMAGE   ?= ghcr.io/logstack-dev/collector
+TAG     ?= dev
+# bare: a real single-node cluster on this machine (Linux, root)
+# kind: kind, where Docker is there      current: the present kubeconfig context
+CLUSTER ?= bare
+OUT     ?= dist
+
+MODULE  := github.com/logstack-dev/kubectl-logstack
+LDFLAGS := -s -w -X $(MODULE)/pkg/version.Version=$(TAG) -X $(MODULE)/pkg/version.Commit=$(COMMIT)
+GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
+HACK    := go run -C hack/cluster .
+
+# Tools, pinned. They are built from their Go modules into the Go cache.
+GOLANGCI_LINT := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+GOVULNCHECK   := golang.org/x/vuln/cmd/govulncheck@v1.6.0
+
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z][a-z0-9-]*:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Build
+build: ## Build both binaries into dist/
+	@mkdir -p $(OUT)
+	$(GOBUILD) -o $(OUT)/ ./cmd/...
+
+image: ## Write the collector's OCI image archive (amd64, arm64, arm/v7) into dist/
+	@mkdir -p $(OUT)
+	go run ./hack/image -o $(OUT)/collector.tar -tag $(IMAGE):$(TAG) -version $(TAG) -commit $(COMMIT)
+
+##@ Try it
+demo: ## Start a cluster if none is named, install, run sample apps, query them
+	@CLUSTER=$(CLUSTER) OUT=$(OUT) IMAGE=$(IMAGE):$(TAG) hack/demo.sh up
+
+demo-down: ## Remove what `make demo` made
+	@CLUSTER=$(CLUSTER) OUT=$(OUT) IMAGE=$(IMAGE):$(TAG) hack/demo.sh down
+
+cluster: ## Bring up a real single-node Kubernetes (CLUSTER=bare, kind or current)
+	CLUSTER=$(CLUSTER) $(HACK) up
+
+cluster-down: ## Stop it and leave nothing behind
+	CLUSTER=$(CLUSTER) $(HACK) down
+
+##@ Test
+test: ## All tests: packages, API rig, and as root on Linux the real cluster
+	@OUT=$(OUT) hack/test.sh all
+
+test-unit: ## Only the tests of the packages
+	@OUT=$(OUT) hack/test.sh unit
+
+test-rig: ## Only the tests on the API rig (real API server, fake kubelets)
+	@OUT=$(OUT) hack/test.sh rig
+
+test-cluster: ## Only the tests on the real cluster (root, Linux)
+	@OUT=$(OUT) hack/test.sh cluster
+
+race: ## The packages' tests under the race detector
+	go test -race -short ./...
+
+fuzz: ## Every fuzzer for FUZZTIME (default 30s)
+	@FUZZTIME=$${FUZZTIME:-30s} hack/fuzz.sh
+
+bench: ## Benchmarks: append, select, needle, scan, queries; with B/op and bytes per line
+	go test -run '^$$' -bench . -benchmem ./pkg/...
+
+update: ## Rewrite golden files, import lists and generated documents
+	go test ./cmd/... ./pkg/... -update
+	go test ./hack/arch -update
+
+##@ Check
+check: fmt-check vet lint deps-check ## Everything that needs no running: format, vet, lint, go.mod, imports
+
+fmt: ## Format the code
+	gofmt -w cmd pkg hack manifests
+
+fmt-check:
+	@bad=$$(gofmt -l cmd pkg hack manifests); if [ -n "$$bad" ]; then echo "not formatted (make fmt):"; echo "$$bad"; exit 1; fi
+
+vet:
+	go vet ./...
+	go -C hack/cluster vet ./...
+
+lint: ## golangci-lint with .golangci.yml
+	go run $(GOLANGCI_LINT) run ./...
+
+deps-check:
+	go mod tidy -diff
+	go test ./hack/arch
+
+vuln: ## Known vulnerabilities of the dependencies (asks vuln.go.dev)
+	go run $(GOVULNCHECK) ./...
+
+clean: ## Remove dist/
+	rm -rf $(OUT)
+
+.PHONY: help build image demo demo-down cluster cluster-down test test-unit test-rig test-cluster race fuzz bench update check fmt fmt-check vet lint deps-check vuln clean

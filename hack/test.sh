@@ -1,0 +1,41 @@
+#!/usr/bin/env bash
+# make test: all tests that can run on this machine. What cannot run is said in
+# one line each at the end, never silently skipped.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+what=${1:-all}
+not_run=()
+
+unit() {
+  echo "== tests of the packages"
+  go test ./...
+}
+
+rig() {
+  echo "== tests on the API rig (etcd + kube-apiserver + fake kubelets)"
+  go -C hack/cluster run . build
+  go -C hack/cluster test ./...
+}
+
+cluster() {
+  if [ "$(uname -s)" != Linux ]; then
+    not_run+=("the real cluster: needs Linux (this is $(uname -s))")
+    return
+  fi
+  if [ "$(id -u)" != 0 ]; then
+    not_run+=("the real cluster: needs root (sudo make test-cluster)")
+    return
+  fi
+  echo "== tests on the real cluster"
+  hack/e2e.sh
+}
+
+case $what in
+  all) unit; rig; cluster ;;
+  unit|rig|cluster) $what ;;
+  *) echo "usage: $0 all|unit|rig|cluster" >&2; exit 2 ;;
+esac
+
+for line in "${not_run[@]+"${not_run[@]}"}"; do
+  echo "NOT RUN: $line"
+done

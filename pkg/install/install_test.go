@@ -1,0 +1,173 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/kube"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+func TestRenderGolden(t *testing.T) {
+	for name, change := range map[string]func(*Values){
+		"default": func(*Values) {},
+		"pi": func(v *Values) {
+			v.StorageClass, v.StorageSize, v.Retention, v.Memory = "local-path", "4Gi", "3d", "96Mi"
+		},
+		"ephemeral": func(v *Values) {
+			v.Namespace, v.Ephemeral, v.Image = "logging", true, "registry.example/collector@sha256:1234"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := DefaultValues()
+			change(&v)
+			objs, err := Render(v)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := YAML(objs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := "testdata/" + name + ".yaml"
+			if *update {
+				if err := os.WriteFile(file, got, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(string(want), string(got)); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// Everything that is wrong is told at once.
+func TestValidate(t *testing.T) {
+	v := Values{Namespace: "Not_A_Name", StorageSize: "lots", Retention: "soon", Memory: "1Mi", Image: ""}
+	err := v.Validate()
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{"Not_A_Name", "image is empty", `"lots" is not a quantity`, `"soon" is not a duration`, "64Mi is the least"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is missing in:\n%v", want, err)
+		}
+	}
+	if err := DefaultValues().Validate(); err != nil {
+		t.Errorf("the defaults: %v", err)
+	}
+}
+
+func statefulSet() *appsv1.StatefulSet {
+	return &appsv1.StatefulSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: Name, Name: Name, UID: "set"},
+		Spec: appsv1.StatefulSetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app.kubernetes.io/name": Name}},
+			Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "collector", Image: "example/collector:1"}}}},
+		},
+	}
+}
+
+func collectorPod(change func(*corev1.Pod)) *corev1.Pod {
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: Name, Name: Name + "-0", Labels: map[string]string{"app.kubernetes.io/name": Name}},
+		Spec:       corev1.PodSpec{NodeName: "node"},
+		Status:     corev1.PodStatus{Phase: corev1.PodPending},
+	}
+	change(p)
+	return p
+}
+
+func waiting(reason, message string) func(*corev1.Pod) {
+	return func(p *corev1.Pod) {
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "collector", Image: "example/collector:1", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}}}
+	}
+}
+
+// What a person waits for is named; what cannot become ready ends the wait.
+func TestInspect(t *testing.T) {
+	claim := func(class string) *corev1.PersistentVolumeClaim {
+		c := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: Name, Name: "data-logstack-0"}, Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}}
+		if class != "" {
+			c.Spec.StorageClassName = &class
+		}
+		return c
+	}
+	unscheduled := collectorPod(func(p *corev1.Pod) {
+		p.Spec.NodeName = ""
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/3 nodes are available: 3 Insufficient memory."}}
+	})
+	refused := &corev1.Event{
+		ObjectMeta:     metav1.ObjectMeta{Namespace: Name, Name: "e"},
+		InvolvedObject: corev1.ObjectReference{Kind: "StatefulSet", Name: Name, UID: "set"},
+		Reason:         "FailedCreate", Message: `pods "logstack-0" is forbidden: violates PodSecurity "restricted:latest"`,
+		LastTimestamp: metav1.NewTime(time.Now()),
+	}
+	class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "local-path"}}
+	for name, tc := range map[string]struct {
+		objects []runtime.Object
+		reason  string
+		stuck   bool
+	}{
+		"nothing installed":       {nil, "there is no StatefulSet", false},
+		"pod not there yet":       {[]runtime.Object{statefulSet()}, "the pod is being created", false},
+		"refused by admission":    {[]runtime.Object{statefulSet(), refused}, "violates PodSecurity", true},
+		"no room":                 {[]runtime.Object{statefulSet(), unscheduled}, "Insufficient memory", false},
+		"no default class":        {[]runtime.Object{statefulSet(), unscheduled, claim(""), class}, "no StorageClass was named", true},
+		"class does not exist":    {[]runtime.Object{statefulSet(), unscheduled, claim("fast"), class}, `StorageClass "fast" does not exist`, true},
+		"image cannot be pulled":  {[]runtime.Object{statefulSet(), collectorPod(waiting("ImagePullBackOff", "manifest unknown"))}, "manifest unknown", true},
+		"first pull failed":       {[]runtime.Object{statefulSet(), collectorPod(waiting("ErrImagePull", "i/o timeout"))}, "i/o timeout", false},
+		"crash loop":              {[]runtime.Object{statefulSet(), collectorPod(waiting("CrashLoopBackOff", ""))}, "exits again and again", true},
+		"container being created": {[]runtime.Object{statefulSet(), collectorPod(waiting("ContainerCreating", ""))}, "being created", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st, err := Inspect(context.Background(), &kube.Client{Kube: fake.NewClientset(tc.objects...)}, Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if st.Ready || !strings.Contains(st.Reason, tc.reason) || (st.Stuck != nil) != tc.stuck {
+				t.Errorf("ready %v, reason %q, stuck %v", st.Ready, st.Reason, st.Stuck)
+			}
+			if st.Stuck != nil && st.Stuck.Fix == "" {
+				t.Error("no fix")
+			}
+		})
+	}
+}
+
+func TestWaitTellsWhatIsMissing(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var reasons []string
+	err := waitReady(ctx, &kube.Client{Kube: fake.NewClientset(statefulSet())}, Options{
+		Values:   DefaultValues(),
+		Observer: Observer{Waiting: func(r string) { reasons = append(reasons, r); cancel() }},
+	})
+	if !errors.Is(err, context.Canceled) || len(reasons) != 1 || reasons[0] != "the pod is being created" {
+		t.Errorf("err %v, reasons %q", err, reasons)
+	}
+	expired, stop := context.WithDeadline(context.Background(), time.Now().Add(-time.Second))
+	defer stop()
+	var te *TimeoutError
+	if err := waitReady(expired, &kube.Client{Kube: fake.NewClientset(statefulSet())}, Options{Values: DefaultValues()}); !errors.As(err, &te) || !strings.Contains(te.Error(), "the pod is being created") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,178 @@
+package install
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	sigsyaml "sigs.k8s.io/yaml"
+
+	"github.com/logstack-dev/kubectl-logstack/manifests"
+	"github.com/logstack-dev/kubectl-logstack/pkg/version"
+)
+
+// Render returns the objects of an installation in the order in which they are
+// applied. The same values give the same objects.
+func Render(v Values) ([]*unstructured.Unstructured, error) {
+	if err := v.Validate(); err != nil {
+		return nil, err
+	}
+	var out []*unstructured.Unstructured
+	for _, file := range manifests.Order {
+		data, err := manifests.Files.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		objs, err := decode(data)
+		if err != nil {
+			return nil, fmt.Errorf("BUG: manifests/%s: %w", file, err)
+		}
+		out = append(out, objs...)
+	}
+	for _, o := range out {
+		if err := fill(o, v); err != nil {
+			return nil, fmt.Errorf("BUG: %s %s: %w", o.GetKind(), o.GetName(), err)
+		}
+	}
+	return out, nil
+}
+
+func decode(data []byte) ([]*unstructured.Unstructured, error) {
+	var out []*unstructured.Unstructured
+	dec := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), 4096)
+	for {
+		o := &unstructured.Unstructured{}
+		if err := dec.Decode(o); errors.Is(err, io.EOF) {
+			return out, nil
+		} else if err != nil {
+			return nil, err
+		}
+		if len(o.Object) > 0 {
+			out = append(out, o)
+		}
+	}
+}
+
+// fill puts the values into one object of the base.
+func fill(o *unstructured.Unstructured, v Values) error {
+	labels := o.GetLabels()
+	labels["app.kubernetes.io/version"] = version.Version
+	o.SetLabels(labels)
+	switch o.GetKind() {
+	case "Namespace":
+		o.SetName(v.Namespace)
+		return nil
+	case "ClusterRole":
+		// Two installations in two namespaces share nothing.
+		o.SetName(clusterName(v))
+		return nil
+	case "ClusterRoleBinding":
+		o.SetName(clusterName(v))
+		return fillBinding(o, v)
+	}
+	o.SetNamespace(v.Namespace)
+	if o.GetKind() == "StatefulSet" {
+		return fillStatefulSet(o, v)
+	}
+	return nil
+}
+
+func clusterName(v Values) string {
+	if v.Namespace == Name {
+		return "logstack-collector"
+	}
+	return "logstack-collector-" + v.Namespace
+}
+
+func fillBinding(o *unstructured.Unstructured, v Values) error {
+	if err := unstructured.SetNestedField(o.Object, clusterName(v), "roleRef", "name"); err != nil {
+		return err
+	}
+	return unstructured.SetNestedSlice(o.Object, []any{map[string]any{
+		"kind": "ServiceAccount", "name": Name, "namespace": v.Namespace,
+	}}, "subjects")
+}
+
+func fillStatefulSet(o *unstructured.Unstructured, v Values) error {
+	var s appsv1.StatefulSet
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &s); err != nil {
+		return err
+	}
+	size := resource.MustParse(v.StorageSize)
+	c := &s.Spec.Template.Spec.Containers[0]
+	c.Image = v.Image
+	c.Args = []string{
+		"--data-dir=/data",
+		"--listen-address=:3100",
+		"--retention=" + v.Retention,
+		fmt.Sprintf("--max-disk=%dMiB", int64(float64(size.Value())*diskShare)>>20),
+	}
+	c.Resources.Limits[corev1.ResourceMemory] = resource.MustParse(v.Memory)
+	if c.Resources.Requests.Memory().Cmp(*c.Resources.Limits.Memory()) > 0 {
+		c.Resources.Requests[corev1.ResourceMemory] = *c.Resources.Limits.Memory()
+	}
+	if v.Ephemeral {
+		s.Spec.VolumeClaimTemplates = nil
+		s.Spec.Template.Spec.Volumes = []corev1.Volume{{
+			Name:         "data",
+			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &size}},
+		}}
+	} else {
+		claim := &s.Spec.VolumeClaimTemplates[0]
+		claim.Spec.Resources.Requests[corev1.ResourceStorage] = size
+		if v.StorageClass != "" {
+			claim.Spec.StorageClassName = &v.StorageClass
+		}
+	}
+	m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&s)
+	if err != nil {
+		return err
+	}
+	prune(m)
+	o.Object = m
+	return nil
+}
+
+// prune takes out what the typed form adds and nobody meant: a status, and
+// null timestamps. Applied, they would make us the owner of those fields.
+func prune(m map[string]any) {
+	delete(m, "status")
+	unstructured.RemoveNestedField(m, "spec", "updateStrategy")
+	unstructured.RemoveNestedField(m, "metadata", "creationTimestamp")
+	unstructured.RemoveNestedField(m, "spec", "template", "metadata", "creationTimestamp")
+	claims, _, _ := unstructured.NestedSlice(m, "spec", "volumeClaimTemplates")
+	for _, c := range claims {
+		if claim, ok := c.(map[string]any); ok {
+			delete(claim, "status")
+			unstructured.RemoveNestedField(claim, "metadata", "creationTimestamp")
+			// The API server fills these in; without them every apply would differ.
+			claim["apiVersion"], claim["kind"] = "v1", "PersistentVolumeClaim"
+		}
+	}
+	if len(claims) > 0 {
+		_ = unstructured.SetNestedSlice(m, claims, "spec", "volumeClaimTemplates")
+	}
+}
+
+// YAML prints objects as one multi-document stream, in order.
+func YAML(objs []*unstructured.Unstructured) ([]byte, error) {
+	var buf bytes.Buffer
+	for i, o := range objs {
+		if i > 0 {
+			buf.WriteString("---\n")
+		}
+		b, err := sigsyaml.Marshal(o.Object)
+		if err != nil {
+			return nil, err
+		}
+		buf.Write(b)
+	}
+	return buf.Bytes(), nil
+}

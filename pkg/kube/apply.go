@@ -1,0 +1,116 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
+)
+
+// Change is what an apply or a delete did to one object.
+type Change string
+
+// The changes. DryRun variants are the same words: the caller knows.
+const (
+	Created    Change = "created"
+	Configured Change = "configured"
+	Unchanged  Change = "unchanged"
+	Deleted    Change = "deleted"
+	Absent     Change = "absent"
+)
+
+// ObjectName is how kubectl names an object: kind/name, lower case.
+func ObjectName(o *unstructured.Unstructured) string {
+	return strings.ToLower(o.GetKind()) + "/" + o.GetName()
+}
+
+// ConflictError says that another manager owns a field that we want to set.
+type ConflictError struct {
+	Object string
+	Err    error
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("%s is managed by somebody else: %v\n  if Flux, Argo CD or Helm manages it, change it there; --force-conflicts takes the fields over", e.Object, e.Err)
+}
+
+// Unwrap returns the API server's error.
+func (e *ConflictError) Unwrap() error { return e.Err }
+
+// Apply brings one object to the given state by server-side apply and says
+// what changed. dryRun asks the server to decide without storing. force takes
+// fields from other managers; without it their claim is a *ConflictError.
+func (c *Client) Apply(ctx context.Context, obj *unstructured.Unstructured, dryRun, force bool) (Change, error) {
+	ri, err := c.resource(obj)
+	if err != nil {
+		return "", err
+	}
+	before, err := ri.Get(ctx, obj.GetName(), metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return "", fmt.Errorf("%s: %w", ObjectName(obj), Explain(err))
+	}
+	existed := err == nil
+	opts := metav1.ApplyOptions{FieldManager: FieldManager, Force: force}
+	if dryRun {
+		opts.DryRun = []string{metav1.DryRunAll}
+	}
+	after, err := ri.Apply(ctx, obj.GetName(), obj, opts)
+	switch {
+	case apierrors.IsConflict(err):
+		return "", &ConflictError{Object: ObjectName(obj), Err: err}
+	case err != nil:
+		return "", fmt.Errorf("%s: %w", ObjectName(obj), Explain(err))
+	case !existed:
+		return Created, nil
+	case before.GetResourceVersion() == after.GetResourceVersion():
+		return Unchanged, nil
+	}
+	return Configured, nil
+}
+
+// Delete removes one object in the foreground of the API (the object may live
+// on while finalizers run) and says whether it was there.
+func (c *Client) Delete(ctx context.Context, obj *unstructured.Unstructured) (Change, error) {
+	ri, err := c.resource(obj)
+	if err != nil {
+		return "", err
+	}
+	policy := metav1.DeletePropagationForeground
+	err = ri.Delete(ctx, obj.GetName(), metav1.DeleteOptions{PropagationPolicy: &policy})
+	switch {
+	case apierrors.IsNotFound(err):
+		return Absent, nil
+	case err != nil:
+		return "", fmt.Errorf("%s: %w", ObjectName(obj), Explain(err))
+	}
+	return Deleted, nil
+}
+
+// Get reads the live form of an object; apierrors.IsNotFound tells an absent one.
+func (c *Client) Get(ctx context.Context, obj *unstructured.Unstructured) (*unstructured.Unstructured, error) {
+	ri, err := c.resource(obj)
+	if err != nil {
+		return nil, err
+	}
+	return ri.Get(ctx, obj.GetName(), metav1.GetOptions{})
+}
+
+func (c *Client) resource(obj *unstructured.Unstructured) (dynamic.ResourceInterface, error) {
+	gvk := obj.GroupVersionKind()
+	m, err := c.Mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
+	if err != nil {
+		if meta.IsNoMatchError(err) {
+			return nil, fmt.Errorf("the cluster does not know %s: %w", gvk, err)
+		}
+		return nil, Explain(err)
+	}
+	if m.Scope.Name() == meta.RESTScopeNameNamespace {
+		return c.Dynamic.Resource(m.Resource).Namespace(obj.GetNamespace()), nil
+	}
+	return c.Dynamic.Resource(m.Resource), nil
+}

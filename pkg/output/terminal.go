@@ -1,0 +1,72 @@
+package output
+
+import (
+	"io"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// Terminal says how a writer is to be treated.
+type Terminal struct {
+	// Interactive is true when a person watches: progress may redraw a line.
+	Interactive bool
+	// Color is true when escape sequences are welcome.
+	Color bool
+	// Width in columns; 0 when unknown or not a terminal: do not wrap.
+	Width int
+}
+
+// ColorMode is the value of a --color flag.
+type ColorMode string
+
+// The colour modes. Auto follows the terminal, NO_COLOR (https://no-color.org)
+// and TERM=dumb.
+const (
+	ColorAuto   ColorMode = "auto"
+	ColorAlways ColorMode = "always"
+	ColorNever  ColorMode = "never"
+)
+
+// Detect looks at the writer and the environment.
+func Detect(w io.Writer, mode ColorMode) Terminal {
+	var t Terminal
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		t.Interactive = os.Getenv("TERM") != "dumb"
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
+			t.Width = width
+		}
+	}
+	switch mode {
+	case ColorAlways:
+		t.Color = true
+	case ColorNever:
+	default:
+		_, off := os.LookupEnv("NO_COLOR")
+		t.Color = t.Interactive && !off
+	}
+	return t
+}
+
+// Style is a terminal attribute (SGR parameter).
+type Style string
+
+// The styles in use. Meaning is never in colour alone.
+const (
+	Bold   Style = "1"
+	Faint  Style = "2"
+	Red    Style = "31"
+	Green  Style = "32"
+	Yellow Style = "33"
+	Blue   Style = "34"
+	Purple Style = "35"
+	Cyan   Style = "36"
+)
+
+// Paint wraps s in a style where the terminal shows it.
+func (t Terminal) Paint(st Style, s string) string {
+	if !t.Color || s == "" {
+		return s
+	}
+	return "\x1b[" + string(st) + "m" + s + "\x1b[0m"
+}
