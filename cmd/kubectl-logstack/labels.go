@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
+	"github.com/logstack-dev/kubectl-logstack/pkg/output"
+)
+
+type labelsFlags struct {
+	target
+	timeFlags
+	match  string
+	format string
+}
+
+func newLabelsCmd(a *app) *cobra.Command {
+	f := &labelsFlags{}
+	cmd := &cobra.Command{
+		Use:   "labels [NAME]",
+		Short: "List the labels that can be queried, or the values of one",
+		Example: `  # which labels are there, and with how many values?
+  kubectl logstack labels
+
+  # which apps of one namespace logged in the last day?
+  kubectl logstack labels app --match '{namespace="shop"}' --since 1d`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usagef("labels takes at most one label name, got %q", args)
+			}
+			return nil
+		},
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			return a.completeLabels(cmd.Context(), f, args), cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name := ""
+			if len(args) == 1 {
+				name = args[0]
+			}
+			return runLabels(cmd.Context(), a, f, name)
+		},
+	}
+	fl := cmd.Flags()
+	f.target.addFlags(fl)
+	f.timeFlags.addFlags(fl, "1h")
+	fl.StringVar(&f.match, "match", "", `Only streams that match a selector: '{namespace="shop"}'.`)
+	fl.StringVarP(&f.format, "output", "o", "table", "table, name (one per line) or json.")
+	return cmd
+}
+
+// completeLabels answers the shell; it stays silent about every trouble.
+func (a *app) completeLabels(ctx context.Context, f *labelsFlags, args []string) []string {
+	if len(args) > 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	client, done, err := a.connect(ctx, f.target)
+	if err != nil {
+		return nil
+	}
+	defer done()
+	names, err := client.Labels(ctx, lokiapi.MetadataRequest{})
+	if err != nil {
+		return nil
+	}
+	return names
+}
+
+func runLabels(ctx context.Context, a *app, f *labelsFlags, name string) error {
+	if f.match != "" {
+		if _, err := parseQuery(a, f.match); err != nil {
+			return err
+		}
+	}
+	start, end, err := f.resolve(time.Now())
+	if err != nil {
+		return err
+	}
+	if end.IsZero() {
+		end = time.Now().Add(time.Minute)
+	}
+	client, done, err := a.connect(ctx, f.target)
+	if err != nil {
+		return err
+	}
+	defer done()
+	req := lokiapi.MetadataRequest{Query: f.match, Start: start, End: end}
+	if name != "" {
+		values, err := client.LabelValues(ctx, name, req)
+		if err != nil {
+			return explainAnswer(err)
+		}
+		if len(values) == 0 {
+			fmt.Fprintf(a.ErrOut, "label %q has no values since %s; kubectl logstack labels lists the labels\n", name, start.Format(time.DateTime))
+		}
+		return printNames(a, f.format, strings.ToUpper(name), values)
+	}
+	names, err := client.Labels(ctx, req)
+	if err != nil {
+		return explainAnswer(err)
+	}
+	if f.format != "table" {
+		return printNames(a, f.format, "LABEL", names)
+	}
+	return printLabelTable(ctx, a, client, req, names)
+}
+
+// printLabelTable shows how many values each label has, and the first ones:
+// what a person needs to write a selector.
+func printLabelTable(ctx context.Context, a *app, client *lokiapi.Client, req lokiapi.MetadataRequest, names []string) error {
+	const examples = 4
+	rows := make([][]string, 0, len(names))
+	for _, n := range names {
+		values, err := client.LabelValues(ctx, n, req)
+		if err != nil {
+			return explainAnswer(err)
+		}
+		shown := strings.Join(values[:min(examples, len(values))], ", ")
+		if len(values) > examples {
+			shown += ", …"
+		}
+		rows = append(rows, []string{n, fmt.Sprint(len(values)), shown})
+	}
+	return output.Table(a.Out, []string{"LABEL", "VALUES", "EXAMPLES"}, rows)
+}
+
+func printNames(a *app, format, header string, names []string) error {
+	switch format {
+	case "json":
+		if names == nil {
+			names = []string{}
+		}
+		return json.NewEncoder(a.Out).Encode(names)
+	case "name":
+		for _, n := range names {
+			if _, err := fmt.Fprintln(a.Out, n); err != nil {
+				return err
+			}
+		}
+		return nil
+	case "table":
+		rows := make([][]string, len(names))
+		for i, n := range names {
+			rows[i] = []string{n}
+		}
+		return output.Table(a.Out, []string{header}, rows)
+	}
+	return usagef("-o %q: table, name or json", format)
+}

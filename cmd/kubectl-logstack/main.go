@@ -1,0 +1,84 @@
+// Command kubectl-logstack is the kubectl plugin: it installs the collector,
+// queries the collected logs and explains why logs do not flow. One file holds
+// one command; main.go holds what all share: streams, exit codes, signals.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // exec, OIDC and cloud logins of kubeconfigs
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/kube"
+)
+
+// The exit codes, the same for every command.
+const (
+	exitOK          = 0
+	exitFailed      = 1   // the command did not do what it was asked, or doctor found an error
+	exitUsage       = 2   // a flag, an argument, a query or a file is wrong
+	exitNoConnect   = 3   // the cluster or the collector could not be reached
+	exitInterrupted = 130 // Ctrl-C
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}))
+}
+
+// run is main without the process: tests call it.
+func run(args []string, streams genericiooptions.IOStreams) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cmd := newRootCmd(streams)
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(ctx)
+	return report(ctx, streams, err)
+}
+
+// usageError marks what the caller of the command has to change.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// silentError ends a command whose output has said everything, with a code.
+type silentError struct{ code int }
+
+func (e *silentError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+// report prints the error, if any, and returns the exit code.
+func report(ctx context.Context, streams genericiooptions.IOStreams, err error) int {
+	var (
+		usage   *usageError
+		silent  *silentError
+		cluster *kube.ClusterError
+		noSvc   *kube.NoServiceError
+		noEnd   *kube.NoEndpointsError
+	)
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &silent):
+		return silent.code
+	case errors.Is(err, syscall.EPIPE):
+		// The reader of a pipe (head, less) has seen enough.
+		return exitOK
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return exitInterrupted
+	}
+	fmt.Fprintln(streams.ErrOut, "error: "+err.Error())
+	switch {
+	case errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &cluster), errors.As(err, &noSvc), errors.As(err, &noEnd):
+		return exitNoConnect
+	}
+	return exitFailed
+}

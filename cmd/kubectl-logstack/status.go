@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/install"
+	"github.com/logstack-dev/kubectl-logstack/pkg/kube"
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
+	"github.com/logstack-dev/kubectl-logstack/pkg/output"
+)
+
+func newStatusCmd(a *app) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show how the installed collector is doing",
+		Long: `Show how the installed collector is doing: its pod and volume, what it collects
+and what it stores. The exit code is 1 when it is not ready.`,
+		Example: `  kubectl logstack status
+  kubectl logstack status -o json`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runStatus(cmd.Context(), a, format) },
+	}
+	cmd.Flags().StringVarP(&format, "output", "o", "table", "table or json.")
+	return cmd
+}
+
+// statusView is what -o json prints; fields are only ever added.
+type statusView struct {
+	Namespace string          `json:"namespace"`
+	Installed bool            `json:"installed"`
+	Ready     bool            `json:"ready"`
+	Reason    string          `json:"reason,omitempty"`
+	Fix       string          `json:"fix,omitempty"`
+	Image     string          `json:"image,omitempty"`
+	Pod       string          `json:"pod,omitempty"`
+	Node      string          `json:"node,omitempty"`
+	Restarts  int32           `json:"restarts"`
+	Since     *time.Time      `json:"since,omitempty"`
+	Volume    string          `json:"volume,omitempty"`
+	Collector json.RawMessage `json:"collector,omitempty"`
+}
+
+func runStatus(ctx context.Context, a *app, format string) error {
+	if format != "table" && format != "json" {
+		return usagef("-o %q: table or json", format)
+	}
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	namespace := installNamespace(a)
+	st, err := install.Inspect(ctx, c, namespace)
+	if err != nil {
+		return err
+	}
+	v := viewOf(namespace, st)
+	if st.Ready {
+		raw, err := collectorStatus(ctx, c, namespace)
+		if err != nil {
+			fmt.Fprintf(a.ErrOut, "note: the collector could not be asked: %v\n", err)
+		}
+		v.Collector = raw
+	}
+	if format == "json" {
+		enc := json.NewEncoder(a.Out)
+		enc.SetIndent("", "  ")
+		err = enc.Encode(v)
+	} else {
+		err = printStatus(a, v)
+	}
+	if err == nil && !v.Ready {
+		err = &silentError{exitFailed}
+	}
+	return err
+}
+
+func viewOf(namespace string, st *install.State) statusView {
+	v := statusView{Namespace: namespace, Installed: st.Installed, Ready: st.Ready, Reason: st.Reason, Image: st.Image}
+	if st.Stuck != nil {
+		v.Reason, v.Fix = st.Stuck.Reason, st.Stuck.Fix
+	}
+	if !st.Installed {
+		v.Fix = "kubectl logstack install"
+	}
+	if p := st.Pod; p != nil {
+		v.Pod, v.Node = p.Name, p.Spec.NodeName
+		if p.Status.StartTime != nil {
+			v.Since = &p.Status.StartTime.Time
+		}
+		for _, c := range p.Status.ContainerStatuses {
+			v.Restarts += c.RestartCount
+		}
+	}
+	if st.Claim != nil {
+		v.Volume = fmt.Sprintf("%s, %s, %s", st.Claim.Name, st.Claim.Spec.Resources.Requests.Storage(), strings.ToLower(string(st.Claim.Status.Phase)))
+	}
+	return v
+}
+
+func collectorStatus(ctx context.Context, c *kube.Client, namespace string) (json.RawMessage, error) {
+	conn, err := c.Connect(ctx, serviceIn(namespace), "/ready")
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	return (&lokiapi.Client{HTTP: conn.HTTP, BaseURL: conn.BaseURL}).Status(ctx)
+}
+
+func printStatus(a *app, v statusView) error {
+	t := a.out()
+	state := t.Paint(output.Green, "ready")
+	switch {
+	case !v.Installed:
+		state = t.Paint(output.Red, "not installed")
+	case !v.Ready:
+		state = t.Paint(output.Red, "not ready")
+	}
+	rows := [][]string{{"collector", state}}
+	add := func(name, value string) {
+		if value != "" {
+			rows = append(rows, []string{name, value})
+		}
+	}
+	add("reason", v.Reason)
+	add("fix", v.Fix)
+	add("namespace", v.Namespace)
+	add("image", v.Image)
+	if v.Pod != "" {
+		pod := v.Pod
+		if v.Node != "" {
+			pod += " on " + v.Node
+		}
+		if v.Since != nil {
+			pod += ", since " + humanize.Time(*v.Since)
+		}
+		add("pod", fmt.Sprintf("%s, %d restarts", pod, v.Restarts))
+	}
+	add("volume", v.Volume)
+	rows = append(rows, collectorRows(v.Collector)...)
+	return output.Table(a.Out, []string{"STATUS", ""}, rows)
+}
+
+// collectorRows turns the collector's own status into rows. What a newer or
+// older collector does not say is left out.
+func collectorRows(raw json.RawMessage) [][]string {
+	var s struct {
+		Version string `json:"version"`
+	}
+	if len(raw) == 0 || json.Unmarshal(raw, &s) != nil {
+		return nil
+	}
+	return [][]string{{"version", s.Version}}
+}
