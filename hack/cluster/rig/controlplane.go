@@ -22,6 +22,10 @@ const (
 	apiserverName = "kube-apiserver"
 	// etcdTimeout bounds the start of etcd, which needs a fraction of a second.
 	etcdTimeout = 30 * time.Second
+	// drainTimeout is how long a kube-apiserver that got SIGTERM may go on: with
+	// a log stream open it would wait for a minute, which is the request
+	// timeout, and a kubelet would kill it before.
+	drainTimeout = 5 * time.Second
 	// serviceRange is where ClusterIPs come from; its first address is in the
 	// serving certificate although nothing routes it here.
 	serviceRange, firstService = "10.96.0.0/16", "10.96.0.1"
@@ -117,7 +121,7 @@ func (r *Rig) prepareAPIServer(opts Options, etcdURL string) error {
 	}
 	r.server = proc.Spec{
 		Name: apiserverName, Path: opts.APIServer, Args: append(args, opts.APIServerArgs...),
-		Dir: r.dir, Ready: r.ready, ReadyTimeout: 2 * time.Minute, StopTimeout: 20 * time.Second,
+		Dir: r.dir, Ready: r.ready, ReadyTimeout: 2 * time.Minute, StopTimeout: drainTimeout,
 		DieWithParent: true,
 	}
 	return r.loadConfig()
@@ -152,8 +156,9 @@ func (r *Rig) StartAPIServer(ctx context.Context) error {
 	return r.procs.Start(ctx, r.server)
 }
 
-// StopAPIServer ends kube-apiserver: with SIGTERM it drains first, with kill it
-// is gone at once and every connection is reset.
+// StopAPIServer ends kube-apiserver: with SIGTERM it drains first (GOAWAY; open
+// log streams go on for at most 5 seconds), with kill it is gone at once and
+// every connection is reset.
 func (r *Rig) StopAPIServer(ctx context.Context, kill bool) error {
 	if kill {
 		p, err := r.procs.Get(apiserverName)
