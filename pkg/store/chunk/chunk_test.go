@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/logstack-dev/kubectl-logstack/pkg/testutil/corpus"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -84,6 +85,20 @@ func TestRoundTripSimple(t *testing.T) {
 		streams, err := b.Streams()
 		if err != nil || len(streams) != 2 || streams[1] != (StreamRange{Stream: 7, FirstRow: 2, Rows: 3, Bytes: 9, MinTime: -1 << 63, MaxTime: 1<<63 - 1}) {
 			t.Errorf("streams %+v %v", streams, err)
+		}
+	}
+}
+
+// TestRoundTripFamilies encodes realistic blocks of every family.
+func TestRoundTripFamilies(t *testing.T) {
+	for k := range corpus.NumKinds {
+		rows := familyRows(corpus.Kind(k), TargetRawBytes/4)
+		data := mustEncode(t, EncoderOptions{}, rows)
+		if data[5] != modeColumns {
+			t.Errorf("%s: not in columns", corpus.Kind(k))
+		}
+		if d := diffRows(rows, mustDecode(t, data)); d != "" {
+			t.Errorf("%s: %s", corpus.Kind(k), d)
 		}
 	}
 }

@@ -18,8 +18,10 @@ type Decoder struct {
 	file            []byte
 	meta, text, raw []byte
 	lines           []byte
-	ends            []int
-	one             [1][]byte
+	ends, lastEnds  []int
+	// value and lastValue hold the metadata values of a row and of the one before.
+	value, lastValue []byte
+	table            table
 }
 
 // NewDecoder returns a decoder. It holds about 5 MiB after decoding blocks of
@@ -82,7 +84,14 @@ func (b *Block) DecodeRange(dec *Decoder, dst *Rows, fromRow, toRow int) error {
 	if err := whole.decodeTimes(dec, dst); err != nil {
 		return err
 	}
-	if err := whole.decodePlain(dec, dst, fromRow, toRow); err != nil {
+	lines := whole.decodeColumns
+	if whole.h.mode == modePlain {
+		lines = whole.decodePlain
+	}
+	if err := lines(dec, dst, fromRow, toRow); err != nil {
+		return err
+	}
+	if err := whole.decodeMetadata(dec, dst, fromRow, toRow); err != nil {
 		return err
 	}
 	dst.Stream = sliceRows(dst.Stream, fromRow, toRow)
@@ -121,9 +130,14 @@ func (b *Block) decodePlain(dec *Decoder, dst *Rows, from, to int) error {
 	if p, err = b.section(SectionRaw); err != nil {
 		return err
 	}
-	text, err := unpack(dec.zstd, &dec.raw, p, SectionRaw, b.h.rawBytes)
+	text, err := unpack(dec.zstd, &dec.lines, p, SectionRaw, b.h.rawBytes)
 	if err != nil {
 		return err
+	}
+	if len(text) > 0 && p[0] == codecStored {
+		// Lines alias the decoder's memory, never the block's.
+		dec.lines = append(dec.lines[:0], text...)
+		text = dec.lines
 	}
 	dst.Lines = slices.Grow(dst.Lines[:0], to-from)
 	at := 0

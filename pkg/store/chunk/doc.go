@@ -72,9 +72,9 @@
 //
 // A shape's text is taken from TEXT; each byte 0xFF in it is a place where a
 // value of a column stands (a line that holds 0xFF itself uses the shape that is
-// a single field). A field names its column: back 0 is the next new column,
-// otherwise the column that many before the newest. The number of values of a
-// column is not stored: it is the number of rows whose shapes mention it.
+// a single field). A field names its column: back 0 is the next new column, 1 the
+// newest one so far, 2 the one before that. The number of values of a column is
+// not stored: it is the number of rows whose shapes mention it.
 //
 // METADATA is a table, too. There a shape's text is a sequence of names, each
 // uv length and bytes; each name has one field; a row without metadata has a
@@ -104,6 +104,7 @@
 //	            (count of skeletons = none); per skeleton a node (a flat one) per
 //	            0xFF of its text; node (flat) of the values in no skeleton
 //	11 raw      ints: lengths; bytes in RAW
+//	12 text     ints: lengths; bytes in TEXT
 //
 // A flat node is any but dict and split; a dict inside a split is allowed, and
 // its values are flat. ids are ints: 0 takes the next identifier of the pool of
@@ -144,11 +145,10 @@
 //
 //   - a maximal run of 4 or more ASCII letters of which at least one is not a
 //     hexadecimal digit stands undivided in TEXT or RAW;
-//   - a maximal run of hexadecimal digits and letters of one line in which
-//     letters and digits alternate at least twice, and that is all hexadecimal
-//     in one case, stands undivided in TEXT or RAW or packed in IDS; any other
-//     run of letters and digits that alternates at least twice stands
-//     undivided in TEXT or RAW.
+//   - a maximal run of ASCII letters and digits that changes between letters and
+//     digits at least twice stands undivided in TEXT or RAW or, if it is
+//     hexadecimal in one case, packed in IDS; not so a run whose only letter is
+//     a T, which may belong to a time.
 //
 // A needle is cut into such runs, and each is searched where it can be.
 package chunk

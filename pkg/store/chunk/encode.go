@@ -34,7 +34,11 @@ type Encoder struct {
 	ints  intsEncoder
 	parts [numSections][]byte
 
+	cols  columnEncoder
+	lines shaper
+
 	desc, data []byte
+	meta, ids  []byte
 	text       []byte
 	streams    []StreamRange
 }
@@ -64,8 +68,15 @@ func (e *Encoder) Encode(dst []byte, rows *Rows) ([]byte, error) {
 	e.collectStreams(rows, &h)
 	e.encodeStreams(h.minTime)
 	e.encodeTimes(rows)
-	h.mode = modePlain
-	e.encodePlain(rows)
+	if e.opts.Plain || !e.encodeColumns(rows, &h) {
+		h.mode = modePlain
+		e.encodePlain(rows)
+	}
+	if h.metaBytes > 0 || hasMetadata(rows.Metadata) {
+		e.encodeMetadata(rows)
+	}
+	e.lines.release()
+	e.cols.release()
 	dst = appendHeader(dst, &h, &e.parts)
 	for _, p := range e.parts {
 		dst = append(dst, p...)
@@ -96,6 +107,9 @@ func checkRows(rows *Rows, h *header) error {
 	for _, m := range rows.Metadata {
 		k, b := metadataSize(m)
 		pairs += k
+		if k > maxFields {
+			return &LimitError{What: "metadata pairs in a row", Have: k, Max: maxFields}
+		}
 		h.metaBytes += b
 	}
 	if h.metaBytes > MaxMetadataBytes {

@@ -30,10 +30,13 @@ const (
 	maxMetaBytes = 8 << 20
 	// maxValues bounds the integers that decoding one table may hold at once
 	// (8 bytes each); budgetFor gives the bound of one block.
-	maxValues = 1 << 24
-	// maxColumns bounds the columns of a table.
-	maxColumns = 1 << 16
-	// maxPairs bounds the metadata pairs of a block.
+	maxValues = 10 << 20
+	// maxColumnsRaw is the size of lines up to which they are written in columns:
+	// what a table needs then fits into maxValues.
+	maxColumnsRaw = 4 << 20
+	// maxNodes bounds the columns of a table and the parts of its splits.
+	maxNodes = 1 << 16
+	// maxPairs bounds the metadata pairs of a block and the fields of all shapes.
 	maxPairs = 1 << 20
 )
 
@@ -48,7 +51,7 @@ type Rows struct {
 	Timestamps []int64
 	// Lines hold any bytes. Decoded lines alias memory of the Decoder.
 	Lines []string
-	// Metadata is nil when no row has any. Decoded labels do not alias anything.
+	// Metadata is empty when no row has any. Decoded labels do not alias anything.
 	Metadata []labels.Labels
 }
 
