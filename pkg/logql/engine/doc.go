@@ -1,0 +1,25 @@
+// Package engine evaluates LogQL over anything that can select entries.
+//
+// An Engine takes query text and a time range and answers with streams, a
+// matrix, a vector or a scalar. It is a library: it knows no HTTP and no files.
+// Entries come from a Querier in batches of columns, run through the line
+// stages of package stage, and end in one of two places:
+//
+//   - a log query collects entries, newest or oldest first, until its limit;
+//   - a range aggregation counts them into buckets, in one pass, whatever the
+//     order in which streams arrive (see grid and aggregator).
+//
+// Everything above a range aggregation, such as vector aggregations, binary
+// operations, label_replace and sort, is evaluated by Prometheus's own engine:
+// each range aggregation has been computed for all steps and is handed to it
+// as a series with exactly these points, through a storage.Queryable. A
+// look-back of one millisecond keeps a missing point missing. Where Loki
+// differs from PromQL the translation takes care of it (see translate): a
+// division by zero is NaN.
+//
+// What a query may hold is bounded (Options): the limits end it with a typed
+// error, see LimitError, before memory does. Errors of the query text are
+// *logql.ParseError, a line that a metric query cannot use is *PipelineError,
+// a wrong request is *QueryError; ErrTimeout and context.Canceled say that
+// time ran out or the client left.
+package engine

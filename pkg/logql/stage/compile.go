@@ -1,0 +1,157 @@
+package stage
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
+)
+
+// Config is what stages need of their surroundings.
+type Config struct {
+	// Hints tell the parsers what is read; nil means everything.
+	Hints *Hints
+	// Budget counts the memory of label sets; nil means no limit.
+	Budget *Budget
+	// Now is the clock of {{now}}; nil means time.Now.
+	Now func() time.Time
+}
+
+// NewPipeline compiles the stages of a log query.
+func NewPipeline(stages []logql.Stage, c Config) (*Pipeline, error) {
+	if c.Hints == nil {
+		c.Hints = AllLabels()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	p := &Pipeline{budget: c.Budget}
+	p.b.hints = c.Hints
+	front := true
+	for _, n := range stages {
+		if lf, ok := n.(*logql.LineFilter); ok {
+			f, err := NewLineFilter(lf)
+			if err != nil {
+				return nil, fmt.Errorf("stage %s: %w", n, err)
+			}
+			// A filter does not care for the labels that stages before it set, so
+			// it moves in front of them unless one of them changes the line.
+			if front {
+				p.filters = append(p.filters, f)
+			} else {
+				p.stages = append(p.stages, lineFilterStage{f})
+			}
+			continue
+		}
+		st, err := compileStage(n, c)
+		if err != nil {
+			return nil, fmt.Errorf("stage %s: %w", n, err)
+		}
+		front = front && !changesLine(n)
+		if st != nil {
+			p.stages = append(p.stages, st)
+		}
+	}
+	return p, nil
+}
+
+// NeedsLines says whether the pipeline looks at lines at all.
+func (p *Pipeline) NeedsLines() bool { return len(p.filters) > 0 || len(p.stages) > 0 }
+
+// LineFiltersOnly says that no stage reads or makes labels.
+func (p *Pipeline) LineFiltersOnly() bool { return len(p.stages) == 0 }
+
+func changesLine(n logql.Stage) bool {
+	switch n.(type) {
+	case *logql.LineFormat, *logql.Unpack, *logql.Decolorize:
+		return true
+	}
+	return false
+}
+
+// compileStage makes a stage of a node; nil where nothing needs its labels.
+func compileStage(n logql.Stage, c Config) (Stage, error) {
+	idle := c.Hints.None()
+	switch n := n.(type) {
+	case *logql.JSONParser:
+		if idle {
+			return nil, nil
+		}
+		return compileJSON(n)
+	case *logql.LogfmtParser:
+		if idle {
+			return nil, nil
+		}
+		return compileLogfmt(n), nil
+	case *logql.RegexpParser:
+		if idle {
+			return nil, nil
+		}
+		return NewRegexp(n.Pattern)
+	case *logql.PatternParser:
+		if idle {
+			return nil, nil
+		}
+		parts, err := logql.ParsePattern(n.Pattern)
+		if err != nil {
+			return nil, err
+		}
+		return NewPattern(parts), nil
+	case *logql.Unpack:
+		return &unpackStage{quiet: idle}, nil
+	case *logql.Decolorize:
+		return NewDecolorize(), nil
+	case *logql.LabelFilter:
+		return NewLabelFilter(n.Filter)
+	case *logql.LineFormat:
+		return NewLineFormat(n.Template, c.Now)
+	case *logql.LabelFormat:
+		as := make([]LabelAssignment, len(n.Formats))
+		for i, f := range n.Formats {
+			as[i] = LabelAssignment{Dst: f.Dst, Src: f.Src, Template: f.Template}
+		}
+		return NewLabelFormat(as, c.Now)
+	case *logql.DropLabels:
+		return NewDrop(labelItems(n.Items)), nil
+	case *logql.KeepLabels:
+		return NewKeep(labelItems(n.Items)), nil
+	}
+	return nil, unknownNode(n)
+}
+
+func unknownNode(n logql.Node) error { return fmt.Errorf("no evaluation for %T", n) }
+
+func compileJSON(n *logql.JSONParser) (Stage, error) {
+	if len(n.Extractions) == 0 {
+		return NewJSON(), nil
+	}
+	paths := make([]JSONPath, len(n.Extractions))
+	for i, e := range n.Extractions {
+		path, err := logql.ParseJSONPath(e.Expr)
+		if err != nil {
+			return nil, err
+		}
+		paths[i] = JSONPath{Label: e.Label, Path: path}
+	}
+	return NewJSONPaths(paths), nil
+}
+
+func compileLogfmt(n *logql.LogfmtParser) Stage {
+	opts := LogfmtOptions{Strict: n.Strict, KeepEmpty: n.KeepEmpty}
+	if len(n.Extractions) == 0 {
+		return NewLogfmt(opts)
+	}
+	keys := make([]LogfmtKey, len(n.Extractions))
+	for i, e := range n.Extractions {
+		keys[i] = LogfmtKey{Label: e.Label, Key: e.Expr}
+	}
+	return NewLogfmtKeys(opts, keys)
+}
+
+func labelItems(in []logql.LabelItem) []LabelItem {
+	out := make([]LabelItem, len(in))
+	for i, it := range in {
+		out[i] = LabelItem{Name: it.Name, Matcher: it.Matcher}
+	}
+	return out
+}

@@ -1,0 +1,266 @@
+package stage
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
+)
+
+// Failure is a line that a stage could not handle, in a query that has no
+// place for it.
+type Failure struct {
+	// Kind is the value of __error__.
+	Kind string
+	// Labels are all labels of the entry.
+	Labels labels.Labels
+}
+
+func (f *Failure) Error() string {
+	return fmt.Sprintf("%s for the entry %s", f.Kind, f.Labels)
+}
+
+// Samples are numbers taken from a batch, column by column. They belong to
+// whoever made them and are used again and again.
+type Samples struct {
+	// Series are numbers of series, see Extractor.Series.
+	Series     []uint32
+	Timestamps []int64
+	Values     []float64
+}
+
+// Reset empties the columns and keeps their capacity.
+func (s *Samples) Reset() {
+	s.Series, s.Timestamps, s.Values = s.Series[:0], s.Timestamps[:0], s.Values[:0]
+}
+
+func (s *Samples) add(series int, ts int64, v float64) {
+	s.Series = append(s.Series, uint32(series))
+	s.Timestamps = append(s.Timestamps, ts)
+	s.Values = append(s.Values, v)
+}
+
+// valueKind says what number a line is.
+type valueKind uint8
+
+const (
+	valueOne   valueKind = iota // a line counts 1
+	valueBytes                  // the length of the line
+	valueLabel                  // an unwrapped label
+)
+
+// Extractor turns entries into samples of series. It is used like a Pipeline.
+type Extractor struct {
+	p     *Pipeline
+	kind  valueKind
+	label string
+	conv  func(string) (float64, error)
+	post  []Stage // the label filters behind unwrap
+
+	by      bool // names are the only labels kept; else they are taken away
+	names   []string
+	series  []labels.Labels
+	byKey   map[string]int
+	key     []byte
+	linesOf bool // something looks at lines
+}
+
+// NewExtractor compiles the inside of a range aggregation. by is the grouping
+// of the series, nil keeps all labels (less the unwrapped one); it is not always
+// that of n, see logql.NeededLabels, whose answer for n is c.Hints.
+func NewExtractor(n *logql.RangeAggregation, by *logql.Grouping, c Config) (*Extractor, error) {
+	x := &Extractor{byKey: map[string]int{}}
+	if by != nil {
+		x.by, x.names = !by.Without, slices.Clone(by.Labels)
+		slices.Sort(x.names)
+		x.names = slices.Compact(x.names)
+	}
+	var err error
+	if x.p, err = NewPipeline(n.Selector.Stages, c); err != nil {
+		return nil, err
+	}
+	switch {
+	case n.Unwrap != nil:
+		err = x.unwrap(n.Unwrap)
+	case n.Op == logql.OpBytesOverTime || n.Op == logql.OpBytesRate:
+		x.kind = valueBytes
+	}
+	x.linesOf = x.kind == valueBytes || x.p.NeedsLines()
+	return x, err
+}
+
+func (x *Extractor) unwrap(u *logql.Unwrap) error {
+	x.kind, x.label = valueLabel, u.Label
+	switch u.Conversion {
+	case logql.ConvertBytes:
+		x.conv = parseBytes
+	case logql.ConvertDuration, logql.ConvertDurationSeconds:
+		x.conv = parseSeconds
+	default:
+		x.conv = parseNumber
+	}
+	if !x.by && !slices.Contains(x.names, u.Label) {
+		x.names = append(x.names, u.Label)
+	}
+	for _, f := range u.Filters {
+		st, err := NewLabelFilter(f.Filter)
+		if err != nil {
+			return err
+		}
+		x.post = append(x.post, st)
+	}
+	return nil
+}
+
+// Series returns the labels of all series so far; Samples.Series counts them
+// from 0. The slice only grows.
+func (x *Extractor) Series() []labels.Labels { return x.series }
+
+// TimesSuffice says whether model.SelectRequest.TimesOnly gives the right
+// samples. It is so when no line is looked at and no label of metadata can end
+// up in a series; StreamSuffices tells for one stream.
+func (x *Extractor) TimesSuffice() bool { return !x.linesOf && x.by && x.kind == valueOne }
+
+// StreamSuffices says whether a stream has every label that the series of its
+// entries are made of. One it lacks could come from metadata.
+func (x *Extractor) StreamSuffices(stream labels.Labels) bool {
+	for _, name := range x.names {
+		if !stream.Has(name) {
+			return false
+		}
+	}
+	return true
+}
+
+// Extract appends the samples of a batch to out. Entries for whose timestamps
+// keep is false are left out; a nil keep takes all. An error is a *Failure.
+func (x *Extractor) Extract(batch *model.EntryBatch, keep func(ts int64) bool, out *Samples) error {
+	rows := x.p.Select(batch)
+	plain := len(x.p.stages) == 0 && x.kind != valueLabel
+	for _, row := range rows {
+		ts := batch.Timestamps[row]
+		if keep != nil && !keep(ts) {
+			continue
+		}
+		if plain && (batch.Metadata == nil || batch.Metadata[row].IsEmpty()) {
+			// Nothing touches the labels: the stream alone tells the series.
+			if s := x.p.stream(batch, batch.StreamIndex[row]); s.only >= 0 {
+				v := 1.0
+				if x.kind == valueBytes {
+					v = float64(len(batch.Lines[row]))
+				}
+				out.add(s.only, ts, v)
+				continue
+			}
+		}
+		if err := x.row(batch, row, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// row takes the sample of one entry, if it has one.
+func (x *Extractor) row(batch *model.EntryBatch, row uint32, out *Samples) error {
+	line, ok := x.p.Row(batch, row)
+	if !ok {
+		return nil
+	}
+	b, v := &x.p.b, 1.0
+	switch x.kind {
+	case valueBytes:
+		v = float64(len(line))
+	case valueLabel:
+		text, _ := b.Get(x.label)
+		if text == "" {
+			return nil
+		}
+		var err error
+		if v, err = x.conv(text); err != nil {
+			b.SetErr(ErrSampleExtraction, err.Error())
+			v = 0
+		}
+		for _, st := range x.post {
+			if _, ok := st.Process(0, line, b); !ok {
+				return nil
+			}
+		}
+	}
+	if b.failed() {
+		return &Failure{Kind: b.err, Labels: b.flat()}
+	}
+	out.add(x.seriesOf(), batch.Timestamps[row], v)
+	return nil
+}
+
+// seriesOf returns the series of the entry at hand.
+func (x *Extractor) seriesOf() int {
+	p := x.p
+	if p.b.untouched() {
+		if p.at.only < 0 {
+			p.at.only = x.findSeries()
+		}
+		return p.at.only
+	}
+	if x.by {
+		return x.findSeries()
+	}
+	for _, name := range x.names {
+		p.b.Del(name)
+	}
+	p.key = p.b.appendKey(p.key[:0])
+	i, ok := p.at.series[string(p.key)]
+	if !ok {
+		if p.at.series == nil {
+			p.at.series = map[string]int{}
+		}
+		i = x.findSeries()
+		p.at.series[string(p.key)] = i
+		p.budget.Take(labelSetCost + len(p.key))
+	}
+	return i
+}
+
+// findSeries looks the labels of the entry at hand up among all series.
+func (x *Extractor) findSeries() int {
+	b := &x.p.b
+	var ls labels.Labels
+	key := x.key[:0]
+	if x.by {
+		for _, name := range x.names {
+			v, ok := b.Get(name)
+			if !ok {
+				key = append(key, 0)
+				continue
+			}
+			key = appendString(append(key, 1), v)
+		}
+	} else {
+		for _, name := range x.names {
+			b.Del(name)
+		}
+		ls = b.flat()
+		key = append(key, ls.Bytes(nil)...)
+	}
+	x.key = key
+	if i, ok := x.byKey[string(key)]; ok {
+		return i
+	}
+	if x.by {
+		sb := labels.NewScratchBuilder(len(x.names))
+		for _, name := range x.names {
+			if v, ok := b.Get(name); ok {
+				sb.Add(name, v)
+			}
+		}
+		ls = sb.Labels()
+	}
+	i := len(x.series)
+	x.series = append(x.series, ls)
+	x.byKey[string(key)] = i
+	x.p.budget.Take(labelSetCost + 2*len(key))
+	return i
+}

@@ -1,0 +1,110 @@
+package stage
+
+import (
+	"fmt"
+	"time"
+)
+
+// LabelAssignment is one pair of label_format: Src moves to Dst, or where it is
+// empty Template makes the value.
+type LabelAssignment struct {
+	Dst, Src, Template string
+}
+
+// labelFormatStage is "| label_format dst=src, other="{{.template}}"".
+type labelFormatStage struct {
+	items []labelFormatItem
+	// vars are the labels as they were before the first template, taken only
+	// where a later template could see the difference.
+	vars     map[string]string
+	snapshot bool
+}
+
+type labelFormatItem struct {
+	dst, src string
+	t        *lineTemplate
+}
+
+// NewLabelFormat returns the label_format stage. now is the clock of {{now}}.
+func NewLabelFormat(as []LabelAssignment, now func() time.Time) (Stage, error) {
+	st := &labelFormatStage{vars: map[string]string{}}
+	var touched []string // since the first template
+	templates := 0
+	for _, a := range as {
+		it := labelFormatItem{dst: a.Dst, src: a.Src}
+		if a.Dst == ErrorLabel {
+			return nil, fmt.Errorf("label_format: %s cannot be set", ErrorLabel)
+		}
+		if a.Src == "" {
+			t, err := newTemplate("label_format", a.Template, now)
+			if err != nil {
+				return nil, err
+			}
+			it.t = t
+			for _, name := range touched {
+				st.snapshot = st.snapshot || t.reads(name)
+			}
+			templates++
+		}
+		if templates > 0 {
+			touched = append(touched, a.Dst, a.Src)
+		}
+		st.items = append(st.items, it)
+	}
+	return st, nil
+}
+
+// Templates of one stage do not see each other: all read the labels as they
+// were at the first of them. A rename before that shows.
+func (st *labelFormatStage) Process(ts int64, line string, b *Builder) (string, bool) {
+	taken := false
+	for i := range st.items {
+		it := &st.items[i]
+		if it.t == nil {
+			b.Rename(it.src, it.dst)
+			continue
+		}
+		var (
+			v   string
+			err error
+		)
+		if st.snapshot {
+			if !taken {
+				b.snapshot(st.vars)
+				taken = true
+			}
+			v, err = it.t.execute(ts, line, b, st.vars)
+		} else {
+			v, err = it.t.run(ts, line, b)
+		}
+		if err != nil {
+			b.SetErr(ErrTemplateFormat, err.Error())
+			continue
+		}
+		b.Set(it.dst, v)
+	}
+	return line, true
+}
+
+// Rename moves a label, which keeps its category. One that is not there is
+// left alone.
+func (b *Builder) Rename(src, dst string) {
+	if src == dst {
+		return
+	}
+	cat := Parsed
+	v, ok := b.Get(src)
+	if !ok {
+		return
+	}
+	if i := b.find(src); i >= 0 {
+		cat = b.pairs[i].cat
+	} else if b.streamAt(src) >= 0 {
+		cat = Stream
+	}
+	b.Del(src)
+	b.Set(dst, v)
+	if i := b.find(dst); i >= 0 {
+		b.pairs[i].cat = cat
+	}
+}

@@ -1,0 +1,118 @@
+package stage
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
+)
+
+// LineFilter keeps or refuses lines by their text alone. It is safe for
+// concurrent use.
+type LineFilter struct {
+	tests  []lineTest // any of them
+	negate bool
+}
+
+// lineTest is one operand. A struct and not an interface, so that a run over a
+// batch is one loop without indirection.
+type lineTest struct {
+	contains string // the whole test if nothing below is set
+	fold     *foldFinder
+	re       *lineRegexp
+	pattern  *patternFilter
+	ip       *logql.IPRange
+}
+
+// NewLineFilter compiles a line filter.
+func NewLineFilter(n *logql.LineFilter) (*LineFilter, error) {
+	f := &LineFilter{negate: n.Op.Negated()}
+	for _, o := range n.Operands {
+		var t lineTest
+		switch n.Op {
+		case logql.LineContains, logql.LineNotContains:
+			t.contains = o.Text
+			if o.IP {
+				r, err := logql.ParseIPRange(o.Text)
+				if err != nil {
+					return nil, err
+				}
+				t = lineTest{ip: &r}
+			}
+		case logql.LineMatches, logql.LineNotMatches:
+			ts, err := compileLineRegexp(o.Text)
+			if err != nil {
+				return nil, err
+			}
+			f.tests = append(f.tests, ts...)
+			continue
+		case logql.LinePattern, logql.LineNotPattern:
+			parts, err := logql.ParseLinePattern(o.Text)
+			if err != nil {
+				return nil, err
+			}
+			t.pattern = newPatternFilter(parts)
+		default:
+			return nil, fmt.Errorf("unknown line filter %s", n.Op)
+		}
+		f.tests = append(f.tests, t)
+	}
+	return f, nil
+}
+
+// Match says whether the filter keeps line.
+func (f *LineFilter) Match(line string) bool {
+	for i := range f.tests {
+		if f.tests[i].match(line) {
+			return !f.negate
+		}
+	}
+	return f.negate
+}
+
+func (t *lineTest) match(line string) bool {
+	switch {
+	case t.fold != nil:
+		return t.fold.match(line)
+	case t.re != nil:
+		return t.re.match(line)
+	case t.pattern != nil:
+		return t.pattern.match(line)
+	case t.ip != nil:
+		_, inside := findAddr(line, *t.ip)
+		return inside
+	}
+	return strings.Contains(line, t.contains)
+}
+
+// Filter keeps in rows the indexes of the lines that match, in order.
+func (f *LineFilter) Filter(lines []string, rows []uint32) []uint32 {
+	kept := rows[:0]
+	if len(f.tests) == 1 && f.tests[0].plain() {
+		needle := f.tests[0].contains
+		for _, r := range rows {
+			if strings.Contains(lines[r], needle) != f.negate {
+				kept = append(kept, r)
+			}
+		}
+		return kept
+	}
+	for _, r := range rows {
+		if f.Match(lines[r]) {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+// plain says that the test is a mere substring.
+func (t *lineTest) plain() bool {
+	return t.fold == nil && t.re == nil && t.pattern == nil && t.ip == nil
+}
+
+// lineFilterStage is a line filter behind a stage that changes lines.
+type lineFilterStage struct{ f *LineFilter }
+
+func (st lineFilterStage) Process(_ int64, line string, _ *Builder) (string, bool) {
+	return line, st.f.Match(line)
+}

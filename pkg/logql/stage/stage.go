@@ -1,0 +1,63 @@
+package stage
+
+// Stage is one step of a pipeline. A stage belongs to one Runner: it may keep
+// scratch memory between calls, but no state that lets one line influence the
+// next.
+type Stage interface {
+	// Process handles one entry. It returns the line for the next stage and
+	// whether the entry goes on; it reads and changes labels through b.
+	//
+	// line may alias memory of the batch. The returned line may alias line, or
+	// memory of b or of the stage, and is valid until the next Process of the
+	// same stage or Reset of b; who wants it longer clones it. A failure is not
+	// an error of Process: it is set on b (Builder.SetErr).
+	Process(ts int64, line string, b *Builder) (string, bool)
+}
+
+// Hints tell parsers which labels anything reads. A metric query that groups
+// by a few labels needs no others; one that needs none at all runs without
+// its parsers, so that a line they could not read is counted like any other.
+type Hints struct {
+	// All says that every label is needed.
+	All bool
+	// Names are the labels needed when All is false.
+	Names []string
+	// PreserveError says that the query looks at __error__ itself: an entry
+	// with an error is a result like any other.
+	PreserveError bool
+
+	// parserNames is the number of Names that a parser can produce.
+	parserNames int
+}
+
+// AllLabels are the hints of a log query.
+func AllLabels() *Hints { return &Hints{All: true} }
+
+// NeededLabels are the hints of a metric query that reads only these labels.
+func NeededLabels(names []string) *Hints {
+	h := &Hints{}
+	for _, n := range names {
+		switch {
+		case n == ErrorLabel || n == ErrorDetailsLabel:
+			h.PreserveError = true
+		case !h.needs(n):
+			h.parserNames++
+		}
+		if !h.needs(n) {
+			h.Names = append(h.Names, n)
+		}
+	}
+	return h
+}
+
+// None says that no label is needed, not even the errors.
+func (h *Hints) None() bool { return !h.All && len(h.Names) == 0 }
+
+func (h *Hints) needs(name string) bool {
+	for _, n := range h.Names {
+		if n == name {
+			return true
+		}
+	}
+	return false
+}
