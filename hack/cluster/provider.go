@@ -14,6 +14,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/bare"
+	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/binaries"
+	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/images"
 )
 
 // provider is one kind of cluster.
@@ -126,8 +128,25 @@ func (k *kind) Up(ctx context.Context) error {
 		return err
 	}
 	if have {
-		return k.run(ctx, "export", "kubeconfig", "--name", kindName, "--kubeconfig", k.Kubeconfig())
+		err = k.run(ctx, "export", "kubeconfig", "--name", kindName, "--kubeconfig", k.Kubeconfig())
+	} else {
+		err = k.create(ctx)
 	}
+	if err != nil {
+		return err
+	}
+	cache, err := binaries.Open("", k.log)
+	if err != nil {
+		return err
+	}
+	archives, err := images.Build(ctx, cache, k.log, images.Loggen)
+	if err != nil {
+		return err
+	}
+	return k.Load(ctx, archives...)
+}
+
+func (k *kind) create(ctx context.Context) error {
 	config := filepath.Join(k.dir, "config.yaml")
 	if err := os.WriteFile(config, []byte(kindConfig), 0o644); err != nil {
 		return err

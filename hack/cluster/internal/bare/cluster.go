@@ -54,22 +54,29 @@ func (c *Cluster) Up(ctx context.Context) error {
 		return err
 	}
 	begin := time.Now()
+	cache, err := binaries.Open("", c.log)
+	if err != nil {
+		return err
+	}
 	if c.Healthy(ctx) == nil {
+		archives, err := c.ownArchives(ctx, cache)
+		if err == nil {
+			err = c.loadOwn(ctx, archives)
+		}
+		if err != nil {
+			return err
+		}
 		c.printf("cluster is up and healthy")
 		return nil
 	}
 	if err := installPackages(ctx, c.log); err != nil {
 		return err
 	}
-	cache, err := binaries.Open("", c.log)
-	if err != nil {
-		return err
-	}
 	programs, err := cache.BuildAll(ctx, components...)
 	if err != nil {
 		return err
 	}
-	archives, err := buildImages(ctx, cache, c.log)
+	archives, err := c.ownArchives(ctx, cache)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"text/template"
+
+	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/images"
 )
 
 // Addresses of the cluster; see the package comment.
@@ -37,13 +39,6 @@ const (
 const (
 	StorageClass    = "local"
 	provisionerName = "logstack.dev/local"
-)
-
-// Images that up makes itself.
-const (
-	PauseImage   = "logstack.dev/pause:1"
-	CoreDNSImage = "logstack.dev/coredns:dev"
-	LoggenImage  = "logstack.dev/loggen:dev"
 )
 
 // DefaultDir is the state directory unless LOGSTACK_CLUSTER_DIR names another.
@@ -125,7 +120,7 @@ func newValues(p paths, h hostFacts) values {
 		Domain: clusterDomain, Socket: p.containerdSocket(),
 		KubeletPort: kubeletPort, KubeletHealth: kubeletHealth, ProxyHealth: proxyHealth, ProxyMetrics: proxyMetrics,
 		CNIBinDir: h.CNIBinDir, Snapshotter: h.Snapshotter, MTU: h.MTU, ResolvConf: resolv, Forward: h.ResolvConf != "",
-		PauseImage: PauseImage, CoreDNSImage: CoreDNSImage, StorageClass: StorageClass, ProvisionerName: provisionerName,
+		PauseImage: images.Pause.Tag, CoreDNSImage: images.CoreDNS.Tag, StorageClass: StorageClass, ProvisionerName: provisionerName,
 	}
 }
 

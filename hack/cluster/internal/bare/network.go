@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -169,7 +170,7 @@ func removalScript(saved string) string {
 			table.Reset()
 		case strings.HasPrefix(line, ":") && ownChain(fields[0][1:]):
 			chains = append(chains, fields[0][1:])
-		case strings.HasPrefix(line, "-A ") && !ownChain(fields[1]) && ownChain(target(fields)):
+		case strings.HasPrefix(line, "-A ") && !ownChain(fields[1]) && ownChain(target(line)):
 			table.WriteString("-D" + strings.TrimPrefix(line, "-A") + "\n")
 		case line == "COMMIT" && len(chains) > 0:
 			b.WriteString(name + "\n" + table.String())
@@ -184,8 +185,12 @@ func removalScript(saved string) string {
 	return b.String()
 }
 
+var quoted = regexp.MustCompile(`"(\\.|[^"\\])*"`)
+
 // target returns the chain or target that a rule in iptables-save form jumps to.
-func target(fields []string) string {
+// Quoted text is a comment or a log prefix and may hold anything.
+func target(rule string) string {
+	fields := strings.Fields(quoted.ReplaceAllString(rule, `""`))
 	for i := 0; i+1 < len(fields); i++ {
 		if fields[i] == "-j" || fields[i] == "-g" {
 			return fields[i+1]

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
-	"os/exec"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -101,7 +99,7 @@ func (s *starter) runtime(ctx context.Context, archives []string) error {
 		return err
 	}
 	s.printf("containerd ready %s", time.Since(begin).Round(100*time.Millisecond))
-	return s.importImages(ctx, archives)
+	return s.loadOwn(ctx, archives)
 }
 
 func (s *starter) controlPlane(ctx context.Context) error {
@@ -160,24 +158,6 @@ func (s *starter) launchAll(ctx context.Context, specs []proc.Spec) error {
 			return err
 		}
 		s.printf("%s ready %s", spec.Name, time.Since(begin).Round(100*time.Millisecond))
-	}
-	return nil
-}
-
-// importImages loads archives into containerd. The archives hold several
-// platforms; containerd unpacks the machine's own.
-func (c *Cluster) importImages(ctx context.Context, archives []string) error {
-	for _, a := range archives {
-		begin := time.Now()
-		if _, err := os.Stat(a); err != nil {
-			return fmt.Errorf("image archive: %w", err)
-		}
-		cmd := exec.CommandContext(ctx, "ctr", "--address", c.p.containerdSocket(), "--namespace", "k8s.io", "images", "import", a)
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("import %s: %w\n%s", a, err, lastLines(out, 5))
-		}
-		c.printf("image %s loaded %s", imageName(out, a), time.Since(begin).Round(100*time.Millisecond))
 	}
 	return nil
 }

@@ -152,7 +152,7 @@ func (c *Cache) compile(ctx context.Context, name string, p Program) error {
 	tmp := c.Path(name) + ".tmp"
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", p.LDFlags, "-o", tmp, p.Package)
 	cmd.Dir = c.ModuleDir
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOOS="+p.GOOS(), "GOARCH="+runtime.GOARCH)
 	var output bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &output, &output
 	if err := cmd.Run(); err != nil {
@@ -168,7 +168,7 @@ func (c *Cache) compile(ctx context.Context, name string, p Program) error {
 // without comments, so that regrouping it costs no rebuild.
 func (c *Cache) key(p Program) (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, p.Package, p.LDFlags, runtime.Version(), runtime.GOOS, runtime.GOARCH, os.Getenv("GOAMD64"))
+	fmt.Fprintln(h, p.Package, p.LDFlags, runtime.Version(), p.GOOS(), runtime.GOARCH, os.Getenv("GOAMD64"))
 	path := filepath.Join(c.ModuleDir, "go.mod")
 	data, err := os.ReadFile(path)
 	if err != nil {

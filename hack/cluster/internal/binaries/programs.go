@@ -2,6 +2,7 @@ package binaries
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 )
@@ -32,6 +33,17 @@ type Program struct {
 	Package string
 	// LDFlags are passed to the linker.
 	LDFlags string
+	// Image marks a program that runs in a container, and therefore is built
+	// for Linux whatever this machine runs.
+	Image bool
+}
+
+// GOOS is the operating system the program is built for.
+func (p Program) GOOS() string {
+	if p.Image {
+		return "linux"
+	}
+	return runtime.GOOS
 }
 
 const stripped = "-s -w"
@@ -48,10 +60,13 @@ func Programs() map[string]Program {
 	for _, name := range []string{APIServer, ControllerManager, Scheduler, Kubelet, KubeProxy, Kubectl} {
 		programs[name] = Program{Package: "k8s.io/kubernetes/cmd/" + name, LDFlags: kube}
 	}
-	for _, name := range []string{Etcd, CoreDNS, Pause, Provisioner} {
+	for _, name := range []string{Etcd, Provisioner} {
 		programs[name] = Program{Package: "./cmd/" + name, LDFlags: stripped}
 	}
-	programs[Loggen] = Program{Package: "./samples/loggen", LDFlags: stripped}
+	for _, name := range []string{CoreDNS, Pause} {
+		programs[name] = Program{Package: "./cmd/" + name, LDFlags: stripped, Image: true}
+	}
+	programs[Loggen] = Program{Package: "./samples/loggen", LDFlags: stripped, Image: true}
 	return programs
 }
 

@@ -71,8 +71,9 @@ func (p *Process) Alive() bool {
 	return err == nil && started == p.Started
 }
 
-// Manager starts and stops the processes of one directory. It is not safe for
-// concurrent use; two commands exclude each other with [Manager.Lock].
+// Manager starts and stops the processes of one directory. Only
+// [Manager.WaitReady] may be called beside another call; two commands exclude
+// each other with [Manager.Lock].
 type Manager struct {
 	dir string
 	log io.Writer

@@ -1,6 +1,7 @@
-package bare
+package images
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -10,30 +11,33 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"time"
 
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/binaries"
 )
 
-// ownImages are packed from programs of this module.
-var ownImages = []struct{ program, tag string }{
-	{binaries.Pause, PauseImage},
-	{binaries.CoreDNS, CoreDNSImage},
-	{binaries.Loggen, LoggenImage},
-}
+// Image is a program of this module with the name of its image.
+type Image struct{ Program, Tag string }
 
-// buildImages returns an archive of each own image, packing those whose program
-// has changed. The archives are kept beside the programs, by content.
-func buildImages(ctx context.Context, cache *binaries.Cache, log io.Writer) ([]string, error) {
+// The images of this module.
+var (
+	Pause   = Image{binaries.Pause, "logstack.dev/pause:1"}
+	CoreDNS = Image{binaries.CoreDNS, "logstack.dev/coredns:dev"}
+	Loggen  = Image{binaries.Loggen, "logstack.dev/loggen:dev"}
+)
+
+// Build returns the path of an archive for each image, in their order, packing
+// those whose program has changed. Each archive holds the platform of this
+// machine's processor.
+func Build(ctx context.Context, cache *binaries.Cache, log io.Writer, images ...Image) ([]string, error) {
 	dir := filepath.Join(filepath.Dir(cache.Dir), "images")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
 	var archives []string
-	for _, image := range ownImages {
-		program, err := cache.Build(ctx, image.program)
+	for _, image := range images {
+		program, err := cache.Build(ctx, image.Program)
 		if err != nil {
 			return nil, err
 		}
@@ -41,7 +45,7 @@ func buildImages(ctx context.Context, cache *binaries.Cache, log io.Writer) ([]s
 		if err != nil {
 			return nil, err
 		}
-		archive := filepath.Join(dir, image.program+"-"+sum[:16]+".tar")
+		archive := filepath.Join(dir, image.Program+"-"+sum[:16]+".tar")
 		archives = append(archives, archive)
 		if _, err := os.Stat(archive); err == nil {
 			continue
@@ -49,11 +53,11 @@ func buildImages(ctx context.Context, cache *binaries.Cache, log io.Writer) ([]s
 			return nil, err
 		}
 		begin := time.Now()
-		if err := pack(ctx, cache.ModuleDir, program, image.tag, archive); err != nil {
+		if err := pack(ctx, cache.ModuleDir, program, image.Tag, archive); err != nil {
 			return nil, err
 		}
-		removeOthers(dir, image.program, archive)
-		fmt.Fprintf(log, "image %s packed %s\n", image.tag, time.Since(begin).Round(100*time.Millisecond))
+		removeOthers(dir, image.Program, archive)
+		fmt.Fprintf(log, "image %s packed %s\n", image.Tag, time.Since(begin).Round(100*time.Millisecond))
 	}
 	return archives, nil
 }
@@ -64,7 +68,7 @@ func pack(ctx context.Context, moduleDir, program, tag, archive string) error {
 		"-platforms", "linux/"+runtime.GOARCH, "-version", binaries.KubernetesVersion, "-commit", "none")
 	cmd.Dir = filepath.Dir(filepath.Dir(moduleDir))
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("pack %s: %w\n%s", tag, err, lastLines(out, 10))
+		return fmt.Errorf("pack %s: %w\n%s", tag, err, bytes.TrimSpace(out))
 	}
 	return nil
 }
@@ -90,14 +94,4 @@ func hashFile(path string) (string, error) {
 		return "", err
 	}
 	return fmt.Sprintf("%x", h.Sum(nil)), nil
-}
-
-var unpacking = regexp.MustCompile(`unpacking (\S+) `)
-
-// imageName finds the image's name in the words of ctr, else says the archive.
-func imageName(out []byte, archive string) string {
-	if m := unpacking.FindSubmatch(out); m != nil {
-		return string(m[1])
-	}
-	return filepath.Base(archive)
 }
