@@ -1,0 +1,323 @@
+package podlogs
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+// Collector reads the logs of all containers it finds. See the package comment.
+type Collector struct {
+	opts    Options
+	client  kubernetes.Interface
+	opener  opener
+	limits  *limits
+	metrics *metrics
+	batcher *batcher
+	log     *limitedLog
+
+	mu sync.Mutex
+	// targets are those with a goroutine.
+	targets map[targetKey]*running
+	// pods lists the containers of each pod uid that have a target.
+	pods map[string][]targetKey
+	// saved are positions that no target has taken yet.
+	saved    map[targetKey]saved
+	quiet    map[string]bool // namespaces that opted out
+	synced   bool
+	closing  bool
+	problems []string
+	wg       sync.WaitGroup
+	ctx      context.Context // of Run
+}
+
+// running is a target with its goroutine.
+type running struct {
+	*target
+	cancel context.CancelFunc
+	// wanted is set when a target that is being stopped is to be read again.
+	stopping bool
+	wanted   *corev1.Pod
+}
+
+// saved is what the store knows about a target.
+type saved struct {
+	pos    position
+	labels labels.Labels
+}
+
+// TargetState is what is being done with a target.
+type TargetState string
+
+// The states of targets.
+const (
+	StateWaiting    TargetState = "waiting"     // no run of the container has a log yet
+	StateCatchingUp TargetState = "catching_up" // reading what lies behind the position
+	StateFollowing  TargetState = "following"   // lines arrive as they are written
+	StatePolling    TargetState = "polling"     // looked at from time to time
+	StateDraining   TargetState = "draining"    // reading an ended run to its end
+	StateRetrying   TargetState = "retrying"    // the last read failed or ended; waiting for the next
+	StateDone       TargetState = "done"        // the container has ended and all of it is stored
+)
+
+var targetStates = []TargetState{StateWaiting, StateCatchingUp, StateFollowing, StatePolling, StateDraining, StateRetrying, StateDone}
+
+// Status is a picture of the collector at one moment.
+type Status struct {
+	// Synced says that all pods have been seen once.
+	Synced bool
+	// Targets counts containers by state.
+	Targets map[TargetState]int
+	// Problems say what keeps the collector from working, such as missing
+	// permissions, each with its remedy.
+	Problems []string
+}
+
+// TargetStatus describes one container.
+type TargetStatus struct {
+	Namespace, Pod, Container, Node string
+	State                           TargetState
+	// Reason says why it waits or retries.
+	Reason string
+	// LastLine is the timestamp of the last line stored, zero if there is none.
+	LastLine time.Time
+}
+
+// New checks the options and prepares a collector; Run starts it.
+func New(o Options) (*Collector, error) {
+	o.setDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	c := &Collector{
+		opts: o, client: o.Client, opener: o.opener, limits: newLimits(&o), metrics: newMetrics(),
+		log:     newLimitedLog(o.Logger),
+		targets: make(map[targetKey]*running),
+		pods:    make(map[string][]targetKey),
+		saved:   make(map[targetKey]saved),
+		quiet:   make(map[string]bool),
+	}
+	if c.opener == nil {
+		var err error
+		if c.opener, err = newAPIOpener(o.RESTConfig); err != nil {
+			return nil, err
+		}
+	}
+	c.batcher = newBatcher(&c.opts, c.metrics, c.log)
+	if o.Registerer != nil {
+		if err := c.metrics.register(o.Registerer, c); err != nil {
+			return nil, fmt.Errorf("registering the metrics of the pod log collector: %w", err)
+		}
+	}
+	return c, nil
+}
+
+// Run collects until ctx ends. What was read by then is stored before it
+// returns. It is to be called once.
+func (c *Collector) Run(ctx context.Context) error {
+	c.loadMarks()
+	stopBatcher, batcherDone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(batcherDone)
+		c.batcher.run(context.WithoutCancel(ctx), stopBatcher)
+	}()
+	c.mu.Lock()
+	c.ctx = ctx
+	c.mu.Unlock()
+
+	c.discover(ctx) // returns when ctx has ended
+
+	c.mu.Lock()
+	c.closing = true
+	c.mu.Unlock()
+	c.wg.Wait()
+	close(stopBatcher)
+	<-batcherDone
+	return nil
+}
+
+// loadMarks reads the positions of earlier runs.
+func (c *Collector) loadMarks() {
+	for key, value := range c.opts.Marks.Marks(MarkPrefix) {
+		k, isLabels, ok := parseMarkKey(key)
+		if !ok {
+			continue
+		}
+		s := c.saved[k]
+		var err error
+		if isLabels {
+			s.labels, err = decodeLabels(value)
+		} else {
+			s.pos, err = decodePosition(value)
+		}
+		if err != nil {
+			c.opts.Logger.Error("a stored position cannot be read; the container's log is read from the beginning of its file", "mark", key, "err", err)
+		}
+		c.saved[k] = s
+	}
+}
+
+// podSeen brings the targets of a pod into line with the pod.
+func (c *Collector) podSeen(pod *corev1.Pod) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closing {
+		return
+	}
+	var views []*containerView
+	if !c.quiet[pod.Namespace] {
+		views = containerViews(pod)
+	}
+	uid := string(pod.UID)
+	seen := make(map[targetKey]bool, len(views))
+	for _, v := range views {
+		seen[v.key] = true
+		switch t := c.targets[v.key]; {
+		case t == nil:
+			c.start(v, pod.ResourceVersion)
+		case t.stopping:
+			t.wanted = pod
+		default:
+			t.update(v, pod.ResourceVersion)
+		}
+	}
+	for _, k := range c.pods[uid] {
+		if t := c.targets[k]; t != nil && !seen[k] {
+			t.stopping, t.wanted = true, nil
+			t.cancel()
+		}
+	}
+}
+
+// podGone tells the targets of a pod that its object is gone.
+func (c *Collector) podGone(uid string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, k := range c.pods[uid] {
+		if t := c.targets[k]; t != nil {
+			t.wanted = nil
+			t.podDeleted()
+		}
+	}
+}
+
+// start begins reading a target. The lock is held.
+func (c *Collector) start(v *containerView, version string) {
+	t := newTarget(c, v, version)
+	if s, ok := c.saved[v.key]; ok {
+		delete(c.saved, v.key)
+		t.committed, t.storedLabels = s.pos, s.labels
+		t.lagFrom = s.pos.anchor.ts
+	}
+	c.launch(t)
+}
+
+// launch starts the target's goroutine. The lock is held.
+func (c *Collector) launch(t *target) {
+	ctx, cancel := context.WithCancel(c.ctx)
+	r := &running{target: t, cancel: cancel}
+	c.targets[t.key] = r
+	if !slices.Contains(c.pods[t.key.uid], t.key) {
+		c.pods[t.key.uid] = append(c.pods[t.key.uid], t.key)
+	}
+	c.wg.Go(func() {
+		defer cancel()
+		c.ended(r, t.run(ctx))
+	})
+}
+
+// ended forgets a target whose goroutine returns.
+func (c *Collector) ended(r *running, finished bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := r.key
+	delete(c.targets, k)
+	c.pods[k.uid] = slices.DeleteFunc(c.pods[k.uid], func(o targetKey) bool { return o == k })
+	if len(c.pods[k.uid]) == 0 {
+		delete(c.pods, k.uid)
+	}
+	if finished {
+		return
+	}
+	c.saved[k] = saved{pos: r.position(), labels: r.storedLabels}
+	if r.wanted != nil && !c.closing {
+		if v := ownedView(r.wanted, k.container); v != nil {
+			c.start(v, r.wanted.ResourceVersion)
+		}
+	}
+}
+
+// allSeen is called once, after every pod of the cluster has been seen:
+// positions that are left belong to pods that were deleted meanwhile.
+func (c *Collector) allSeen() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.synced = true
+	if c.closing {
+		return
+	}
+	for k, s := range c.saved {
+		v := &containerView{
+			key: k, labels: s.labels,
+			namespace: s.labels.Get("namespace"), pod: s.labels.Get("pod"), node: s.labels.Get("node"),
+		}
+		t := newTarget(c, v, "")
+		t.committed, t.storedLabels, t.deleted = s.pos, s.labels, true
+		if s.labels.IsEmpty() {
+			t.committed.done = true // there is no stream to put a gap entry into
+		}
+		delete(c.saved, k)
+		c.launch(t)
+	}
+}
+
+// Status returns the present state; safe at any time.
+func (c *Collector) Status() Status {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := Status{Synced: c.synced, Targets: make(map[TargetState]int), Problems: slices.Clone(c.problems)}
+	for _, t := range c.targets {
+		t.mu.Lock()
+		s.Targets[t.state]++
+		t.mu.Unlock()
+	}
+	return s
+}
+
+// Targets describes every target, ordered by namespace, pod and container.
+func (c *Collector) Targets() []TargetStatus {
+	c.mu.Lock()
+	all := slices.Collect(maps.Values(c.targets))
+	c.mu.Unlock()
+	list := make([]TargetStatus, 0, len(all))
+	for _, t := range all {
+		t.mu.Lock()
+		s := TargetStatus{
+			Namespace: t.view.namespace, Pod: t.view.pod, Container: t.key.container, Node: t.view.node,
+			State: t.state, Reason: t.reason,
+		}
+		if t.lagFrom != 0 {
+			s.LastLine = time.Unix(0, t.lagFrom)
+		}
+		t.mu.Unlock()
+		list = append(list, s)
+	}
+	slices.SortFunc(list, func(a, b TargetStatus) int {
+		if d := strings.Compare(a.Namespace, b.Namespace); d != 0 {
+			return d
+		}
+		if d := strings.Compare(a.Pod, b.Pod); d != 0 {
+			return d
+		}
+		return strings.Compare(a.Container, b.Container)
+	})
+	return list
+}

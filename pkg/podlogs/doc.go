@@ -1,0 +1,62 @@
+// Package podlogs reads the logs of all containers of a cluster through the
+// Kubernetes API and hands them to a store: never twice, never lost silently.
+//
+// A [Collector] watches pods. Every container of a pod is a target with one
+// goroutine, which reads one run (instance) of the container after the other:
+//
+//	plan      compares the position with the pod's status: read the present
+//	          run, drain an ended one, or mark runs that are out of reach
+//	catchUp   plain requests from the anchor to the end of the file
+//	follow    an open stream, watched over by probes, renewed once an hour
+//	poll      instead of follow, when the node has no follow to spare
+//	drain     the end of a run that has ended, verified
+//
+// What is read goes as pieces into the batcher, which gathers those of many
+// targets into one [model.Batch]: lines and the positions behind them in one
+// atomic write. A position exists only together with its lines, so a crash at
+// any moment neither doubles nor loses any.
+//
+// # Continuity
+//
+// The API has no offsets: sinceTime is floored to the second, streams end
+// cleanly whatever broke, files are rotated away, error texts come with status
+// 200. So a read is never continued on trust. It begins before the last
+// committed line, the anchor, and takes only what follows it in the file. Files
+// are read in their order, hence the anchor in the live file proves that
+// nothing is missing, and its absence that nothing of the file is stored. In
+// the second case a gap entry is written before the next line (structured
+// metadata [MetaGap] and others): a place where lines may be missing.
+//
+// A line is identified by its timestamp, a hash of its text and its ordinal
+// among identical lines of that timestamp. Text without a newline is stored
+// only at the end of a finished run, after a second read has confirmed it.
+//
+// # Positions
+//
+// The mark "podlogs/<pod uid>/<container>" holds a position, the mark
+// "podlogs/<pod uid>/<container>/labels" the labels of the target's stream, for
+// the gap entry of a pod that vanished while no collector ran. Both are removed
+// when the pod is gone. Integers are big-endian or unsigned varints (uv).
+//
+//	┌───────────┬─────────┬───────────────────┬─────────────┬──────────────────────────────────────┐
+//	│ version=1 │ flags   │ len uv │ instance │ restart uv  │ if anchor: ts 8, hash 8, ordinal uv   │
+//	│ 1 byte    │ 1 byte  │ short id          │             │                                      │
+//	└───────────┴─────────┴───────────────────┴─────────────┴──────────────────────────────────────┘
+//	flags: 1 the run has ended and is stored to its end, 2 an anchor follows
+//	hash:  xxhash64 of the line's kept text
+//
+//	┌───────────┬──────────┬─────────────────────────────────────────┐
+//	│ version=1 │ count uv │ count times: len uv, name, len uv, value │
+//	└───────────┴──────────┴─────────────────────────────────────────┘
+//
+// # Limits
+//
+// Nothing on the server's side throttles log requests, so the collector admits
+// its own: token buckets, a breaker per node, a cap of follows per node, full
+// jitter. When the store does not keep up, streams are closed and read again
+// later: a stalled stream costs the API server memory and provokes defects of
+// the kubelet.
+//
+// The package does not share targets between replicas, does not read files of
+// nodes, and knows nothing of the store beyond [Sink] and [MarkReader].
+package podlogs

@@ -1,0 +1,255 @@
+package podlogs
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+const (
+	backoffFirst = 500 * time.Millisecond
+	backoffMax   = 60 * time.Second
+
+	// breakerFailures in a row open a node's breaker.
+	breakerFailures = 5
+	breakerFirst    = 2 * time.Second
+	breakerMax      = 60 * time.Second
+
+	// inotifyPenalty is how long a node that ran out of inotify instances has
+	// to do with half of its follows.
+	inotifyPenalty = 10 * time.Minute
+)
+
+// backoff waits longer after each failure: full jitter below a doubling limit,
+// so that targets which failed together do not come back together.
+type backoff struct{ failures int }
+
+// next returns the wait after one more failure.
+func (b *backoff) next() time.Duration {
+	limit := backoffMax
+	if b.failures < 7 { // 0.5 s << 7 is past the maximum
+		limit = min(backoffFirst<<b.failures, backoffMax)
+	}
+	b.failures++
+	return limit/10 + rand.N(limit)
+}
+
+func (b *backoff) reset() { b.failures = 0 }
+
+// sleep waits or returns early with the context's error.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
+
+// limits admits requests. The API server throttles neither follow nor plain log
+// requests (they count as long-running), so the collector has to.
+type limits struct {
+	opens       *rate.Limiter
+	nodeOpens   rate.Limit
+	nodeBurst   int
+	followCap   int
+	totalFollow int
+
+	mu    sync.Mutex
+	nodes map[string]*nodeLimits
+	// follows of all nodes.
+	follows int
+}
+
+// nodeLimits is what the collector allows itself on one node.
+type nodeLimits struct {
+	opens *rate.Limiter
+
+	mu sync.Mutex
+	// follows hold one inotify instance of the node's root each.
+	follows map[*target]struct{}
+	cap     int
+	// restoreAt ends the penalty for running out of inotify instances.
+	restoreAt time.Time
+	breaker   breaker
+}
+
+func newLimits(o *Options) *limits {
+	return &limits{
+		opens:       rate.NewLimiter(rate.Limit(o.OpensPerSecond), o.OpensBurst),
+		nodeOpens:   rate.Limit(o.NodeOpensPerSecond),
+		nodeBurst:   o.NodeOpensBurst,
+		followCap:   o.NodeFollowCap,
+		totalFollow: o.FollowCap,
+		nodes:       make(map[string]*nodeLimits),
+	}
+}
+
+// node returns the limits of a node. Nodes are few and come back under their
+// name, so none is ever forgotten.
+func (l *limits) node(name string) *nodeLimits {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.nodes[name]
+	if n == nil {
+		n = &nodeLimits{
+			opens:   rate.NewLimiter(l.nodeOpens, l.nodeBurst),
+			follows: make(map[*target]struct{}),
+			cap:     l.followCap,
+		}
+		l.nodes[name] = n
+	}
+	return n
+}
+
+// admit waits until the node may be asked. Urgent requests (a pod that is about
+// to vanish) take tokens without waiting for them.
+func (l *limits) admit(ctx context.Context, node string, urgent bool) error {
+	n := l.node(node)
+	if urgent {
+		l.opens.Reserve()
+		n.opens.Reserve()
+		return nil
+	}
+	for {
+		wait := n.takeBreaker(time.Now())
+		if wait == 0 {
+			break
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+	if err := n.opens.Wait(ctx); err != nil {
+		return err
+	}
+	return l.opens.Wait(ctx)
+}
+
+// report tells the node's breaker how a request ended. unreachable means that
+// the kubelet could not be talked to; everything else proves that it could.
+func (l *limits) report(node string, unreachable bool) {
+	n := l.node(node)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.breaker.report(time.Now(), unreachable)
+}
+
+func (n *nodeLimits) takeBreaker(now time.Time) time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.breaker.take(now)
+}
+
+// acquireFollow takes one of the node's follow slots. When all are taken and
+// evict is set, an idle follow is asked to step back to polling; the caller
+// polls meanwhile.
+func (l *limits) acquireFollow(t *target, node string, urgent, evict bool) bool {
+	n := l.node(node)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if now := time.Now(); n.cap < l.followCap && now.After(n.restoreAt) {
+		n.cap = l.followCap
+	}
+	if !urgent && (len(n.follows) >= n.cap || l.follows >= l.totalFollow) {
+		if evict {
+			n.evictIdle()
+		}
+		return false
+	}
+	n.follows[t] = struct{}{}
+	l.follows++
+	return true
+}
+
+// releaseFollow gives the slot back. Safe without having one.
+func (l *limits) releaseFollow(t *target, node string) {
+	n := l.node(node)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, has := n.follows[t]; has {
+		delete(n.follows, t)
+		l.follows--
+	}
+}
+
+// evictIdle asks the follow that has been silent longest to stop, if it has
+// been silent long enough to be polled instead.
+func (n *nodeLimits) evictIdle() {
+	var idlest *target
+	oldest := time.Now().Add(-idleBeforePoll).UnixNano()
+	for t := range n.follows {
+		if last := t.lastData.Load(); last < oldest {
+			idlest, oldest = t, last
+		}
+	}
+	if idlest != nil {
+		idlest.stepBack()
+	}
+}
+
+// inotifyExhausted halves the node's follows for a while: other daemons of the
+// node need inotify instances too.
+func (l *limits) inotifyExhausted(node string) {
+	n := l.node(node)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	now := time.Now()
+	if now.Before(n.restoreAt) && n.cap < l.followCap && n.restoreAt.Sub(now) > inotifyPenalty-time.Minute {
+		return // one step per minute: many targets report the same thing
+	}
+	n.cap = max(min(n.cap, len(n.follows))/2, 1)
+	n.restoreAt = now.Add(inotifyPenalty)
+}
+
+// breaker stops requests to a node whose kubelet cannot be reached, except one
+// at a time to find out whether it is back.
+type breaker struct {
+	failures int
+	opened   int
+	until    time.Time
+	probing  bool
+	probeAt  time.Time
+}
+
+// take returns how long to wait before asking again; 0 admits the caller.
+func (b *breaker) take(now time.Time) time.Duration {
+	if b.failures < breakerFailures {
+		return 0
+	}
+	if now.Before(b.until) {
+		return b.until.Sub(now) + rand.N(time.Second)
+	}
+	// A probe whose end was never reported must not lock the node out.
+	if b.probing && now.Sub(b.probeAt) < breakerMax {
+		return time.Second + rand.N(time.Second)
+	}
+	b.probing, b.probeAt = true, now
+	return 0
+}
+
+func (b *breaker) report(now time.Time, unreachable bool) {
+	b.probing = false
+	if !unreachable {
+		b.failures, b.opened = 0, 0
+		return
+	}
+	b.failures++
+	if b.failures >= breakerFailures {
+		wait := breakerMax
+		if b.opened < 5 {
+			wait = breakerFirst << b.opened
+		}
+		b.opened++
+		b.until = now.Add(wait)
+	}
+}

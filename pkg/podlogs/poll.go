@@ -1,0 +1,68 @@
+package podlogs
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	pollFirst = 2 * time.Second
+	pollMax   = 60 * time.Second
+)
+
+// poll looks at the end of the log from time to time, until a follow slot is
+// free or the status changes. One short request costs the node no inotify
+// instance; the file is read only when its newest record is not known.
+func (t *target) poll(ctx context.Context, v *containerView, inst instance) error {
+	t.setState(StatePolling, "")
+	interval := pollFirst
+	for {
+		timer := time.NewTimer(interval*8/10 + rand.N(interval*4/10))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return context.Cause(ctx)
+		case <-t.changed:
+			timer.Stop()
+			if now, deleted := t.snapshot(); deleted || now.terminating || now.current.id != inst.id || now.current.finished {
+				return errChanged
+			}
+			continue
+		case <-timer.C:
+		}
+		newest, err := t.probeTail(ctx, v, false)
+		if err != nil {
+			return err
+		}
+		t.retry.reset()
+		if t.mayFollow(v, false) {
+			return errChanged // a slot is free
+		}
+		if newest == nil || newest.text != "" || newest.is(t.position().anchor) || *newest == t.checkedTail {
+			interval = min(interval*3/2, pollMax)
+			continue
+		}
+		interval = pollFirst
+		before := t.position().anchor
+		if _, err := t.catchUpOnce(ctx, v); err != nil {
+			return err
+		}
+		if t.position().anchor == before {
+			t.checkedTail = *newest
+			t.noSince = t.noSince || newest.ts < before.ts
+		}
+		if t.mayFollow(v, true) {
+			return errChanged
+		}
+	}
+}
+
+// mayFollow says whether read would get a follow slot now.
+func (t *target) mayFollow(v *containerView, evict bool) bool {
+	if time.Now().Before(t.noFollowUntil) || !t.c.limits.acquireFollow(t, v.node, false, evict) {
+		return false
+	}
+	t.c.limits.releaseFollow(t, v.node)
+	return true
+}

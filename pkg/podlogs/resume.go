@@ -1,0 +1,268 @@
+package podlogs
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// overlap is how far before the anchor a request begins. The API floors
+	// sinceTime to the second anyway; a little more also covers a clock that is
+	// set back by less.
+	overlap = 2 * time.Second
+	// readTimeout is how long a plain read or a probe may be silent.
+	readTimeout = 60 * time.Second
+	// settle is how long the status of a restarted container may lag behind
+	// the kubelet that serves its log.
+	settle = time.Second
+	// maxDoubts is how many times in a row a log may end before the anchor
+	// without showing that it was rotated, before that is believed.
+	maxDoubts = 5
+)
+
+// ending is how a plain read ended.
+type ending struct {
+	// any says that there was a line with a timestamp; first and latest are the
+	// first and the greatest timestamp, last is the last line.
+	any           bool
+	first, latest int64
+	last          record
+	// tail is the text behind the last newline.
+	tail    record
+	hasTail bool
+}
+
+// record identifies a line; text is set for unterminated ones only.
+type record struct {
+	ts      int64
+	hash    uint64
+	stamped bool
+	text    string
+	full    int
+}
+
+func (r record) equal(o record) bool {
+	return r.ts == o.ts && r.hash == o.hash && r.stamped == o.stamped
+}
+
+// anchorOf says whether the record is the anchor's line.
+func (r record) is(a anchor) bool { return a.valid() && r.stamped && r.ts == a.ts && r.hash == a.hash }
+
+func sinceAnchor(a anchor) *metav1.Time {
+	t := metav1.NewTime(time.Unix(0, a.ts).Add(-overlap).Truncate(time.Second))
+	return &t
+}
+
+// scan makes a plain request and shows every whole line to f. An error text in
+// the body is an error, unless the caller has to compare tails itself.
+func (t *target) scan(ctx context.Context, v *containerView, kind string, o *corev1.PodLogOptions, f func(*rawLine) error) (ending, error) {
+	var end ending
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watchdog := time.AfterFunc(readTimeout, func() { cancel(context.DeadlineExceeded) })
+	defer watchdog.Stop()
+	body, err := t.open(ctx, v, kind, o)
+	if err != nil {
+		return end, err
+	}
+	defer body.Close()
+	lr := newLineReader(body, t.c.opts.MaxLineBytes)
+	defer lr.close()
+	var line rawLine
+	for {
+		err := lr.fill()
+		for lr.scan(&line) {
+			if line.stamped {
+				if !end.any || line.ts > end.latest {
+					end.latest = line.ts
+				}
+				if !end.any {
+					end.any, end.first = true, line.ts
+				}
+				end.last = record{ts: line.ts, hash: line.hash, stamped: true}
+			}
+			if err := f(&line); err != nil {
+				return end, err
+			}
+		}
+		switch {
+		case err == io.EOF:
+			if lr.tail(&line) {
+				end.hasTail = true
+				end.tail = record{ts: line.ts, hash: line.hash, stamped: line.stamped, text: string(line.text), full: line.full}
+			}
+			return end, nil
+		case err != nil:
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			return end, err
+		}
+		watchdog.Reset(readTimeout)
+	}
+}
+
+// inbandTail is the error in the unterminated end of a read, or nil.
+func (e *ending) inbandTail() error {
+	if !e.hasTail {
+		return nil
+	}
+	if kind := inbandError([]byte(e.tail.text)); kind != "" {
+		return &inbandFailure{kind: kind, text: firstWords(e.tail.text)}
+	}
+	if !e.tail.stamped {
+		return &inbandFailure{kind: "other", text: firstWords(e.tail.text)}
+	}
+	return nil
+}
+
+// catchUp reads without following: everything behind the anchor, to the end of
+// the file. A plain read cannot get stuck on a rotated file as a follow can.
+// proven says that the file was shown to continue what is stored.
+func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, previous bool) (end ending, proven bool, err error) {
+	want := r.cur.anchor
+	if r.gap != nil {
+		want = anchor{} // known not to be in the file
+	} else if !want.valid() {
+		want = t.carry
+	}
+	if !want.valid() {
+		end, err = t.scan(ctx, v, "catchup", &corev1.PodLogOptions{Previous: previous}, r.accept)
+		return end, false, err
+	}
+	if !t.noSince && r.cur.anchor.valid() {
+		var found bool
+		end, found, _, err = t.seek(ctx, v, r, previous, want, sinceAnchor(want))
+		if err != nil || found {
+			t.doubts = 0
+			return end, found, err
+		}
+	}
+	end, found, seen, err := t.seek(ctx, v, r, previous, want, nil)
+	if err != nil || found {
+		t.doubts = 0
+		return end, found, err
+	}
+	if err := t.believe(ctx, v, r, previous, want, end); err != nil {
+		return end, false, err
+	}
+	if r.cur.anchor.valid() {
+		r.gap = &gap{reason: GapRotatedAway, from: want.ts, container: r.cur.instance}
+		t.gap = r.gap
+	}
+	t.carry = anchor{}
+	// Nothing of this file is stored, except lines of a group of identical ones
+	// that a rotation went through.
+	skip := finder{want: anchor{ts: want.ts, hash: want.hash, ordinal: seen}}
+	found = seen == 0
+	end, err = t.scan(ctx, v, "catchup", &corev1.PodLogOptions{Previous: previous}, func(line *rawLine) error {
+		if !found {
+			found = skip.is(line)
+			return nil
+		}
+		return r.accept(line)
+	})
+	return end, false, err
+}
+
+// seek reads and accepts everything behind the wanted anchor.
+func (t *target) seek(ctx context.Context, v *containerView, r *reading, previous bool, want anchor, since *metav1.Time) (ending, bool, uint32, error) {
+	f := finder{want: want}
+	found, skipped := false, 0
+	end, err := t.scan(ctx, v, "catchup", &corev1.PodLogOptions{Previous: previous, SinceTime: since}, func(line *rawLine) error {
+		if found {
+			return r.accept(line)
+		}
+		if !line.stamped {
+			return nil // the end of a line whose beginning lies before since
+		}
+		skipped++
+		if found = f.is(line); found {
+			r.lastTS = line.ts
+			r.cur.anchor, r.cur.ord = want, f.ord
+		}
+		return nil
+	})
+	t.c.metrics.duplicates.Add(float64(skipped))
+	if err == nil && !found {
+		err = end.inbandTail()
+	}
+	return end, found, f.seen, err
+}
+
+// believe decides whether the absence of the anchor shows that the file was
+// rotated. It does not when the response may have been cut short (every failure
+// behind the API server looks like a clean end) or when the container was
+// restarted meanwhile. nil means that it does.
+func (t *target) believe(ctx context.Context, v *containerView, r *reading, previous bool, want anchor, end ending) error {
+	if err := sleep(ctx, settle); err != nil {
+		return err
+	}
+	fresh := t.refresh(ctx, v)
+	serves := fresh.current.id
+	if previous {
+		serves = fresh.previous.id
+	}
+	if _, deleted := t.snapshot(); deleted {
+		return errChanged
+	}
+	if serves != r.cur.instance {
+		return errInstanceMoved
+	}
+	if end.any && (end.first > want.ts || end.latest > want.ts+int64(time.Second)) {
+		t.doubts = 0
+		return nil
+	}
+	if !end.any {
+		newest, err := t.probeTail(ctx, v, previous)
+		if err != nil {
+			return err
+		}
+		if newest == nil {
+			t.doubts = 0
+			return nil // the new file has no line yet
+		}
+	}
+	if t.doubts++; t.doubts < maxDoubts {
+		return errIncomplete
+	}
+	t.doubts = 0
+	return nil
+}
+
+// probeTail returns the newest record of the file, nil if it has none. It is
+// the only cheap look at the end of a log: the kubelet reads backwards for it.
+func (t *target) probeTail(ctx context.Context, v *containerView, previous bool) (*record, error) {
+	one := int64(1)
+	end, err := t.scan(ctx, v, "probe", &corev1.PodLogOptions{Previous: previous, TailLines: &one}, func(*rawLine) error { return nil })
+	switch {
+	case err != nil:
+		return nil, err
+	case end.hasTail && !end.tail.stamped:
+		return nil, end.inbandTail()
+	case end.hasTail:
+		return &end.tail, nil
+	case end.any:
+		return &end.last, nil
+	}
+	return nil, nil
+}
+
+// isTransient says that a read may well work when it is tried again, whatever
+// happens to the container.
+func isTransient(err error) bool {
+	var oe *openError
+	if errors.As(err, &oe) {
+		return oe.kind != openWaiting
+	}
+	var in *inbandFailure
+	if errors.As(err, &in) {
+		return in.kind != "container_gone" && in.kind != "file_gone" && in.kind != "runtime" && in.kind != "format"
+	}
+	return true
+}

@@ -1,0 +1,383 @@
+package podlogs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Causes for which a read ends although nothing failed.
+var (
+	errChanged       = errors.New("the pod's status has changed")
+	errSteppedBack   = errors.New("gave its follow slot to a busier container")
+	errNotAttached   = errors.New("the follow did not reach the last stored line in time")
+	errRewound       = errors.New("the follow began the file again")
+	errStuck         = errors.New("the follow is stuck on a rotated file")
+	errIncomplete    = errors.New("the log ended before the last stored line")
+	errInstanceMoved = errors.New("the container was restarted while its log was read")
+	errEOF           = errors.New("the log stream was closed")
+	errUnverified    = errors.New("the log's last record was not among the lines read")
+)
+
+// inbandFailure is an error text inside a response with status 200.
+type inbandFailure struct{ kind, text string }
+
+func (e *inbandFailure) Error() string { return "the kubelet reports: " + e.text }
+
+// target reads one container of one pod. run is its only goroutine, besides
+// one per open follow; fields without a note are that goroutine's.
+type target struct {
+	c   *Collector
+	key targetKey
+	// changed holds a token after the view changed, back after a step back was asked.
+	changed, back chan struct{}
+	// lastData is when the last line arrived, in Unix nanoseconds.
+	lastData atomic.Int64
+
+	mu           sync.Mutex // guards the following
+	view         *containerView
+	version      string // resource version of view
+	deleted      bool   // the pod object is gone
+	committed    position
+	storedLabels labels.Labels
+	state        TargetState
+	reason       string
+	lagFrom      int64 // timestamp of the last committed line
+
+	retry backoff
+	// gap is proven but not yet stored: it is written before the next line.
+	gap *gap
+	// carry is the anchor of the instance before, as long as it could be found
+	// in the file of the present one: a status that lags behind the kubelet
+	// makes us read a new run under the old one's name.
+	carry anchor
+	// noSince is set when the container's clock went back: the kubelet would
+	// hide lines older than the anchor.
+	noSince bool
+	// checkedTail is a newest record that was looked at by a full read without
+	// finding anything new. Fragments of long lines never equal the anchor.
+	checkedTail record
+	// doubts counts reads in a row that ended before the anchor.
+	doubts int
+	// failures counts drains in a row that failed for good reasons.
+	failures int
+	// endSeen says that the last follow ended the way it does when the
+	// container has ended.
+	endSeen bool
+	// noFollowUntil ends a time of polling after the node ran out of watches.
+	noFollowUntil time.Time
+}
+
+func newTarget(c *Collector, v *containerView, version string) *target {
+	return &target{
+		c: c, key: v.key, view: v, version: version, state: StateWaiting,
+		changed: make(chan struct{}, 1), back: make(chan struct{}, 1),
+		storedLabels: labels.EmptyLabels(),
+	}
+}
+
+// update replaces the view, unless the new one is older.
+func (t *target) update(v *containerView, version string) {
+	t.mu.Lock()
+	if !newerVersion(version, t.version) {
+		t.mu.Unlock()
+		return
+	}
+	t.view, t.version = v, version
+	t.mu.Unlock()
+	notify(t.changed)
+}
+
+// newerVersion compares resource versions, which are decimal numbers that grow.
+func newerVersion(a, b string) bool {
+	if len(a) != len(b) {
+		return len(a) > len(b)
+	}
+	return a >= b
+}
+
+// podDeleted tells the target that the pod object is gone.
+func (t *target) podDeleted() {
+	t.mu.Lock()
+	t.deleted = true
+	t.mu.Unlock()
+	notify(t.changed)
+}
+
+func (t *target) stepBack() { notify(t.back) }
+
+func (t *target) snapshot() (*containerView, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.view, t.deleted
+}
+
+func (t *target) position() position {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.committed
+}
+
+// commit is called by the batcher when a piece is durable.
+func (t *target) commit(p position) {
+	t.mu.Lock()
+	t.committed = p
+	if p.anchor.valid() {
+		t.lagFrom = p.anchor.ts
+	}
+	t.mu.Unlock()
+}
+
+func (t *target) setState(s TargetState, reason string) {
+	t.mu.Lock()
+	t.state, t.reason = s, reason
+	t.mu.Unlock()
+}
+
+// run reads the target until the pod is gone or ctx ends. It reports whether
+// the target is finished for good.
+func (t *target) run(ctx context.Context) (finished bool) {
+	for ctx.Err() == nil {
+		v, deleted := t.snapshot()
+		if deleted {
+			if t.finalize(ctx) {
+				return true
+			}
+			continue
+		}
+		err := t.step(ctx, v)
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		t.recover(ctx, v, err)
+	}
+	return false
+}
+
+// step does the next thing that the position and the status ask for.
+func (t *target) step(ctx context.Context, v *containerView) error {
+	s := plan(t.position(), v)
+	switch s.do {
+	case doWait:
+		return t.await(ctx, v, s.done)
+	case doSkip:
+		return t.skip(ctx, v, s)
+	case doDrain:
+		t.enter(s.inst)
+		return t.drain(ctx, v, s.inst, s.previous)
+	default:
+		t.enter(s.inst)
+		return t.read(ctx, v, s.inst)
+	}
+}
+
+// await sleeps until the status changes.
+func (t *target) await(ctx context.Context, v *containerView, done bool) error {
+	if done {
+		t.setState(StateDone, "")
+	} else {
+		t.setState(StateWaiting, v.reason)
+	}
+	t.retry.reset()
+	select {
+	case <-ctx.Done():
+	case <-t.changed:
+	}
+	return nil
+}
+
+// enter begins another instance, in memory: the stored position stays with the
+// instance before until the first line of this one is stored.
+func (t *target) enter(inst instance) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old := t.committed
+	if old.instance == inst.id {
+		return
+	}
+	if old.anchor.valid() {
+		t.carry = anchor{}
+		if old.anchor.ts >= inst.started.Add(-time.Second).UnixNano() {
+			t.carry = old.anchor
+		}
+	}
+	t.committed = position{instance: inst.id, restart: inst.restart}
+	t.noSince, t.checkedTail, t.doubts, t.failures, t.endSeen = false, record{}, 0, 0, false
+}
+
+// skip notes what can no longer be read and goes on with the next instance.
+func (t *target) skip(ctx context.Context, v *containerView, s step) error {
+	pos := t.position()
+	r := t.newReading(ctx, v)
+	defer r.close()
+	g := gap{reason: GapInstanceLost, from: pos.anchor.ts, container: pos.instance, instances: s.lost}
+	if !s.inst.started.IsZero() {
+		g.to = s.inst.started.UnixNano()
+	}
+	if t.gap != nil && t.gap.from != 0 {
+		g.from = t.gap.from
+	}
+	r.gap = nil
+	r.cur.position = position{instance: s.inst.id, restart: s.inst.restart}
+	r.addGap(g)
+	if err := r.end(); err != nil {
+		return err
+	}
+	t.gap = nil
+	if pos.anchor.valid() && pos.anchor.ts >= s.inst.started.Add(-time.Second).UnixNano() {
+		t.carry = pos.anchor
+	}
+	return nil
+}
+
+// recover decides how long to wait after a read ended, and looks at the pod.
+func (t *target) recover(ctx context.Context, v *containerView, err error) {
+	var inband *inbandFailure
+	if errors.As(err, &inband) {
+		t.c.metrics.inbandErrors.WithLabelValues(inband.kind).Inc()
+		if inband.kind == "inotify" {
+			t.c.limits.inotifyExhausted(v.node)
+			t.noFollowUntil = time.Now().Add(inotifyPenalty)
+		}
+	}
+	var open *openError
+	if errors.As(err, &open) && open.kind == openUnreachable || inband != nil {
+		t.endSeen = false
+	}
+	switch {
+	case errors.Is(err, errChanged), errors.Is(err, errSteppedBack):
+		return
+	case errors.Is(err, errRewound), errors.Is(err, errStuck):
+		t.c.log.debug("reopen", "log stream is opened again", "target", t.name(), "why", err)
+		return
+	}
+	wait := t.retry.next()
+	t.setState(StateRetrying, firstWords(err.Error()))
+	if !errors.Is(err, errEOF) {
+		t.c.log.warn("read "+t.key.String(), "reading a container's log failed; it will be tried again from the last stored line",
+			"target", t.name(), "err", err, "wait", wait.Round(time.Millisecond))
+	}
+	if errors.Is(err, errEOF) || errors.Is(err, errInstanceMoved) || open != nil || inband != nil {
+		// Only the pod's status says what the end of a stream means, and the
+		// informer may be behind.
+		t.refresh(ctx, v)
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.changed:
+	case <-timer.C:
+	}
+}
+
+// refresh fetches the pod and updates the view.
+func (t *target) refresh(ctx context.Context, v *containerView) *containerView {
+	pod, err := t.c.client.CoreV1().Pods(v.namespace).Get(ctx, v.pod, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err), err == nil && string(pod.UID) != t.key.uid:
+		// The informer will say so too; but a pod deleted before it was ever
+		// seen again must not be asked for forever.
+		t.podDeleted()
+	case err != nil:
+		t.c.log.warn("get", "fetching a pod failed", "pod", v.namespace+"/"+v.pod, "err", err)
+	default:
+		if fresh := ownedView(pod, t.key.container); fresh != nil {
+			t.mu.Lock()
+			if newerVersion(pod.ResourceVersion, t.version) {
+				t.view, t.version = fresh, pod.ResourceVersion
+			}
+			t.mu.Unlock()
+		}
+	}
+	now, _ := t.snapshot()
+	return now
+}
+
+func (t *target) name() string {
+	v, _ := t.snapshot()
+	return v.namespace + "/" + v.pod + ":" + v.key.container
+}
+
+// open makes one request for the target's log.
+func (t *target) open(ctx context.Context, v *containerView, kind string, o *corev1.PodLogOptions) (io.ReadCloser, error) {
+	_, deleted := t.snapshot()
+	if err := t.c.limits.admit(ctx, v.node, v.terminating || deleted); err != nil {
+		return nil, err
+	}
+	o.Container = t.key.container
+	o.Timestamps = true
+	o.InsecureSkipTLSVerifyBackend = t.c.opts.InsecureSkipTLSVerifyBackend
+	t.c.metrics.opens.WithLabelValues(kind).Inc()
+	body, err := t.c.opener.open(ctx, v.namespace, v.pod, o)
+	if err == nil {
+		t.c.limits.report(v.node, false)
+		return body, nil
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	err = classifyOpen(err)
+	var oe *openError
+	if errors.As(err, &oe) {
+		t.c.limits.report(v.node, oe.kind == openUnreachable)
+		t.c.metrics.openErrors.WithLabelValues(string(oe.kind)).Inc()
+	}
+	return nil, fmt.Errorf("%s request for the log: %w", kind, err)
+}
+
+// finalize ends a target whose pod is gone: what was not read is marked, and
+// the position is removed. It returns false if that could not be stored.
+func (t *target) finalize(ctx context.Context) bool {
+	v, _ := t.snapshot()
+	pos := t.position()
+	complete := pos.done && (pos.instance == v.current.id || !v.current.exists()) || t.endSeen && pos.instance == v.current.id
+	ran := pos.instance != "" || v.current.exists()
+	r := t.newReading(ctx, v)
+	defer r.close()
+	switch {
+	case r.gap != nil:
+		g := *r.gap
+		if !complete {
+			g.reason = GapPodDeleted
+		}
+		r.gap = nil
+		r.addGap(g)
+	case !complete && ran:
+		r.addGap(gap{reason: GapPodDeleted, from: pos.anchor.ts, to: unixNano(v.current.ended), container: pos.instance})
+	}
+	r.forget = true
+	if err := r.end(); err != nil {
+		t.c.log.warn("finalize", "the end of a deleted pod's log could not be stored; trying again", "target", t.name(), "err", err)
+		_ = sleep(ctx, t.retry.next())
+		return false
+	}
+	return true
+}
+
+// unixNano is 0 for the zero time.
+func unixNano(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+// firstWords shortens an error for the status page.
+func firstWords(s string) string {
+	const limit = 200
+	if len(s) > limit {
+		s = strings.ToValidUTF8(s[:limit], "") + "…"
+	}
+	return s
+}
