@@ -212,7 +212,7 @@ func (l *layout) parse(s string) (v int64, ok bool) {
 		return 0, false
 	}
 	if l.epoch {
-		return int64(epoch)*l.perSec + int64(frac), true
+		return l.join(int64(epoch), frac)
 	}
 	day := int64(0)
 	if l.date {
@@ -221,7 +221,15 @@ func (l *layout) parse(s string) (v int64, ok bool) {
 		}
 		day = days(year, month, mday)
 	}
-	return (day*daySeconds+int64(hour*3600+minute*60+sec))*l.perSec + int64(frac), true
+	return l.join(day*daySeconds+int64(hour*3600+minute*60+sec), frac)
+}
+
+// join makes a value; far times do not fit when the fraction is fine.
+func (l *layout) join(sec int64, frac int) (v int64, ok bool) {
+	if limit := math.MaxInt64/l.perSec - 1; sec > limit || sec < -limit {
+		return 0, false
+	}
+	return sec*l.perSec + int64(frac), true
 }
 
 // delta is what to store for value v of an entry of time ts.

@@ -58,6 +58,7 @@ func TestHostileLines(t *testing.T) {
 		"leap second":         repeat(64, "at 23:59:%d", func(i int) any { return 58 + i%3 }),
 		"year 0":              repeat(64, "0000-01-01T00:00:%02d", func(i int) any { return i % 60 }),
 		"year 9999":           repeat(64, "9999-12-31T23:59:%02d", func(i int) any { return i % 60 }),
+		"year 9999, ns":       repeat(64, "9999-12-31T23:59:%02d.123456789Z", func(i int) any { return i % 60 }),
 		"leading zeros":       repeat(64, "%05d", num),
 		"zeros, all widths":   repeat(64, "%s", func(i int) any { return strings.Repeat("0", i%19) + "7" }),
 		"19 digits":           repeat(64, "%d", func(i int) any { return uint64(math.MaxInt64) - uint64(i) }),
