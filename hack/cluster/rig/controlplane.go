@@ -153,6 +153,15 @@ func (r *Rig) ready(ctx context.Context) error {
 // StartAPIServer starts kube-apiserver on the port it had before and waits until
 // it is ready. One that runs is left alone.
 func (r *Rig) StartAPIServer(ctx context.Context) error {
+	if p, err := r.procs.Get(apiserverName); err != nil {
+		return err
+	} else if p == nil || !p.Alive() {
+		// A process that was killed keeps its port until its last thread is gone,
+		// which may be a moment after it has become a zombie.
+		if err := awaitFreePort(ctx, r.address); err != nil {
+			return err
+		}
+	}
 	return r.procs.Start(ctx, r.server)
 }
 

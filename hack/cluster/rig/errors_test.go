@@ -57,6 +57,11 @@ func TestErrorShapes(t *testing.T) {
 	}
 
 	node.Kubelet.SetUntrustedCertificate(true)
+	// The API server may try a connection that was just cut.
+	waitFor(t, "the connections to be gone", func() bool {
+		_, err := read(t, pod, plain)
+		return err != nil && !strings.Contains(err.Error(), "EOF")
+	})
 	wantError("x509", plain, 500, "x509: certificate signed by unknown authority")
 	if got, err := read(t, pod, corev1.PodLogOptions{InsecureSkipTLSVerifyBackend: true}); err != nil || got != "first run\n" {
 		t.Errorf("without verification: %q, %v", got, err)

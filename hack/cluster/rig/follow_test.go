@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -182,7 +183,7 @@ func TestR1StuckAfterRotationDuringCatchUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client := clientThrough(t, proxy)
+	client := clientThrough(t, proxy, "r1")
 	// Much more than all buffers between kubelet and client hold: HTTP/2
 	// windows of the API server (4 MiB) and of this client (4 MiB), sockets.
 	pad := strings.Repeat("x", 8000)
@@ -359,7 +360,8 @@ func TestProxyBlackHoleAndRefuse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := startFollow(t, clientThrough(t, proxy), pod, corev1.PodLogOptions{})
+	client := clientThrough(t, proxy, "first")
+	f := startFollow(t, client, pod, corev1.PodLogOptions{})
 	write(t, pod, 0, 1)
 	wantLines(t, f.next(t, 1), 0, 1)
 	proxy.SetBlackHole(true)
@@ -380,12 +382,30 @@ func TestProxyBlackHoleAndRefuse(t *testing.T) {
 		t.Error("a cut in front of the API server must be an error, not a clean end")
 	}
 	proxy.SetRefuse(false)
+	g := startFollow(t, client, pod, corev1.PodLogOptions{})
+	wantLines(t, g.next(t, 2), 0, 2)
+	if proxy.Freeze() == 0 {
+		t.Error("nothing to freeze")
+	}
+	write(t, pod, 2, 3)
+	select {
+	case s := <-g.lines:
+		t.Errorf("%q passed a frozen connection", s)
+	case <-time.After(300 * time.Millisecond):
+	}
+	h := startFollow(t, clientThrough(t, proxy, "fresh"), pod, corev1.PodLogOptions{})
+	wantLines(t, h.next(t, 3), 0, 3)
 }
 
-func clientThrough(t *testing.T, p *Proxy) kubernetes.Interface {
+// clientThrough makes a client with connections of its own: client-go shares a
+// transport between configurations that are equal.
+func clientThrough(t *testing.T, p *Proxy, name string) kubernetes.Interface {
 	t.Helper()
 	cfg := shared.Config()
 	cfg.Host = p.URL()
+	cfg.Proxy = nil
+	cfg.Wrap(func(rt http.RoundTripper) http.RoundTripper { return rt })
+	cfg.TLSClientConfig.NextProtos = []string{"h2", "http/1.1", name}
 	return newClient(t, cfg)
 }
 

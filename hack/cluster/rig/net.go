@@ -1,10 +1,12 @@
 package rig
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"sync"
+	"time"
 )
 
 // Ports come from below the ephemeral ranges of Linux (32768 and up) and macOS
@@ -29,6 +31,23 @@ func freePort() (int, error) {
 		return port, nil
 	}
 	return 0, fmt.Errorf("no free loopback port between %d and %d", firstPort, lastPort)
+}
+
+// awaitFreePort waits until address can be listened on.
+func awaitFreePort(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for {
+		l, err := net.Listen("tcp", address)
+		if err == nil {
+			return l.Close()
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the port is taken: %w", err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 func loopback(port int) string { return fmt.Sprintf("127.0.0.1:%d", port) }

@@ -20,14 +20,30 @@ type Proxy struct {
 	delivered atomic.Int64
 
 	mu     sync.Mutex
-	conns  map[net.Conn]struct{}
+	links  map[*link]struct{}
 	hole   chan struct{} // non-nil while bytes are swallowed; closed at the end
 	refuse bool
 	closed bool
 }
 
+// link is one connection through the proxy.
+type link struct {
+	client, server net.Conn
+	frozen         atomic.Bool
+	gone           chan struct{} // closed with the connections
+	once           sync.Once
+}
+
+func (l *link) close() {
+	l.once.Do(func() {
+		close(l.gone)
+		l.client.Close()
+		l.server.Close()
+	})
+}
+
 func startProxy(ln net.Listener, target string) *Proxy {
-	p := &Proxy{ln: ln, target: target, conns: map[net.Conn]struct{}{}}
+	p := &Proxy{ln: ln, target: target, links: map[*link]struct{}{}}
 	p.wg.Go(p.accept)
 	return p
 }
@@ -43,16 +59,34 @@ func (p *Proxy) URL() string { return "https://" + p.Addr() }
 // buffers, as through a thin link.
 func (p *Proxy) SetRate(bytesPerSecond int64) { p.rate.Store(bytesPerSecond) }
 
-// Cut closes every open connection and returns how many client connections
-// there were. New ones are accepted.
+// Cut closes every open connection and returns how many there were. New ones are
+// accepted.
 func (p *Proxy) Cut() int {
+	links := p.open()
+	for _, l := range links {
+		l.close()
+	}
+	return len(links)
+}
+
+// Freeze lets no more byte through the connections that are open now, and does
+// not close them, as a firewall does that forgets them. New ones work.
+func (p *Proxy) Freeze() int {
+	links := p.open()
+	for _, l := range links {
+		l.frozen.Store(true)
+	}
+	return len(links)
+}
+
+func (p *Proxy) open() []*link {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	n := len(p.conns)
-	for c := range p.conns {
-		c.Close()
+	links := make([]*link, 0, len(p.links))
+	for l := range p.links {
+		links = append(links, l)
 	}
-	return n / 2 // each is a pair
+	return links
 }
 
 // SetRefuse makes the proxy close new connections at once.
@@ -120,45 +154,42 @@ func (p *Proxy) serve(client net.Conn) {
 	if err != nil {
 		return
 	}
-	defer server.Close()
-	if !p.register(client, server) {
+	l := &link{client: client, server: server, gone: make(chan struct{})}
+	defer l.close()
+	if !p.register(l) {
 		return
 	}
-	defer p.unregister(client, server)
+	defer p.unregister(l)
 	p.accepted.Add(1)
 	up := make(chan struct{})
 	go func() {
 		defer close(up)
-		p.copy(server, client, false)
-		server.Close()
+		p.copy(l, server, client, false)
+		l.close()
 	}()
-	p.copy(client, server, true)
-	client.Close()
+	p.copy(l, client, server, true)
+	l.close()
 	<-up
 }
 
-func (p *Proxy) register(conns ...net.Conn) bool {
+func (p *Proxy) register(l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
 		return false
 	}
-	for _, c := range conns {
-		p.conns[c] = struct{}{}
-	}
+	p.links[l] = struct{}{}
 	return true
 }
 
-func (p *Proxy) unregister(conns ...net.Conn) {
+func (p *Proxy) unregister(l *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, c := range conns {
-		delete(p.conns, c)
-	}
+	delete(p.links, l)
 }
 
 // copy moves bytes until either side ends. Small reads keep a rate smooth.
-func (p *Proxy) copy(dst, src net.Conn, toClient bool) {
+func (p *Proxy) copy(l *link, dst, src net.Conn, toClient bool) {
 	buf := make([]byte, 32<<10)
 	for {
 		part := buf
@@ -168,9 +199,11 @@ func (p *Proxy) copy(dst, src net.Conn, toClient bool) {
 		}
 		n, err := src.Read(part)
 		if n > 0 {
-			p.waitHole()
 			if toClient && rate > 0 {
 				time.Sleep(time.Duration(n) * time.Second / time.Duration(rate))
+			}
+			if !p.pass(l) {
+				return
 			}
 			if _, werr := dst.Write(part[:n]); werr != nil {
 				return
@@ -185,11 +218,22 @@ func (p *Proxy) copy(dst, src net.Conn, toClient bool) {
 	}
 }
 
-func (p *Proxy) waitHole() {
+// pass waits while bytes are held back. It returns false when the link is gone.
+func (p *Proxy) pass(l *link) bool {
+	if l.frozen.Load() {
+		<-l.gone
+		return false
+	}
 	p.mu.Lock()
 	hole := p.hole
 	p.mu.Unlock()
-	if hole != nil {
-		<-hole
+	if hole == nil {
+		return true
+	}
+	select {
+	case <-hole:
+		return true
+	case <-l.gone:
+		return false
 	}
 }

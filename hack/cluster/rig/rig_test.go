@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/yaml"
 )
 
 // shared is one rig for all tests of the package: they use namespaces and nodes
@@ -122,4 +125,26 @@ func TestUnscheduledIsEmpty(t *testing.T) {
 	if _, err := read(t, &Pod{Namespace: "unscheduled", Name: "gone"}, corev1.PodLogOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("pod that is not there: %v", err)
 	}
+}
+
+// TestCollectorRules compares the rights that tests give the collector with
+// those that the installed one gets.
+func TestCollectorRules(t *testing.T) {
+	data, err := os.ReadFile("../../../manifests/rbac.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, doc := range strings.Split(string(data), "\n---\n") {
+		var role rbacv1.ClusterRole
+		if err := yaml.Unmarshal([]byte(doc), &role); err != nil {
+			t.Fatal(err)
+		}
+		if role.Kind == "ClusterRole" && role.Name == "logstack-collector" {
+			if !reflect.DeepEqual(role.Rules, CollectorRules()) {
+				t.Errorf("the manifest grants %+v, the rig %+v", role.Rules, CollectorRules())
+			}
+			return
+		}
+	}
+	t.Error("no ClusterRole logstack-collector in the manifests")
 }
