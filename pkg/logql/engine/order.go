@@ -19,6 +19,6 @@ func InOrder(streams []StreamResult) []LiveEntry {
 			out = append(out, LiveEntry{Labels: streams[i].Labels, ResultEntry: e})
 		}
 	}
-	slices.SortFunc(out, func(x, y LiveEntry) int { return cmp.Compare(x.seq, y.seq) })
+	slices.SortStableFunc(out, func(x, y LiveEntry) int { return cmp.Compare(x.seq, y.seq) })
 	return out
 }

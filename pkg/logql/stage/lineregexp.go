@@ -1,13 +1,12 @@
 package stage
 
 import (
+	"regexp"
 	"regexp/syntax"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
-
-	"github.com/grafana/regexp"
 )
 
 // maxAlternatives bounds the literals that an expression is rewritten to.

@@ -3,8 +3,7 @@ package stage
 import (
 	"errors"
 	"fmt"
-
-	"github.com/grafana/regexp"
+	"regexp"
 )
 
 // regexpStage is "| regexp "(?P<name>…)"": named groups become labels. A group
