@@ -1,0 +1,52 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestResolveTimes(t *testing.T) {
+	berlin := time.FixedZone("CET", 3600)
+	now := time.Date(2026, 3, 5, 14, 30, 0, 0, berlin)
+	for _, tc := range []struct {
+		since, from, to string
+		start, end      string // RFC 3339 UTC; "" is the zero time
+		err             string
+	}{
+		{"1h", "", "", "2026-03-05T12:30:00Z", "", ""},
+		{"1.5h", "", "", "2026-03-05T12:00:00Z", "", ""},
+		{"1d", "", "", "2026-03-04T13:30:00Z", "", ""},
+		{"1h", "", "12:00", "2026-03-05T10:00:00Z", "2026-03-05T11:00:00Z", ""},
+		{"1h", "2026-03-04", "2026-03-05", "2026-03-03T23:00:00Z", "2026-03-04T23:00:00Z", ""},
+		{"1h", "2026-03-05T09:15", "", "2026-03-05T08:15:00Z", "", ""},
+		{"1h", "2026-03-05T09:15:00Z", "now", "2026-03-05T09:15:00Z", "2026-03-05T13:30:00Z", ""},
+		{"1h", "2h", "30m", "2026-03-05T11:30:00Z", "2026-03-05T13:00:00Z", ""},
+		{"yesterday", "", "", "", "", `--since "yesterday" is not a duration`},
+		{"1h", "tea time", "", "", "", `--from "tea time" is not a time`},
+		{"1h", "13:00", "12:00", "", "", "ends (2026-03-05T12:00:00+01:00) before it starts"},
+	} {
+		f := timeFlags{tc.since, tc.from, tc.to}
+		start, end, err := f.resolve(now)
+		if tc.err != "" {
+			if err == nil || !strings.Contains(err.Error(), tc.err) {
+				t.Errorf("%+v: got %v, want %q", f, err, tc.err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%+v: %v", f, err)
+			continue
+		}
+		if got := start.UTC().Format(time.RFC3339); got != tc.start {
+			t.Errorf("%+v: start %s, want %s", f, got, tc.start)
+		}
+		got := ""
+		if !end.IsZero() {
+			got = end.UTC().Format(time.RFC3339)
+		}
+		if got != tc.end {
+			t.Errorf("%+v: end %s, want %s", f, got, tc.end)
+		}
+	}
+}
