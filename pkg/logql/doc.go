@@ -8,8 +8,8 @@
 // templates parse, aggregations fit their arguments.
 //
 // String prints a tree on one line, Pretty over several; both parse to an equal
-// tree again. RequiredSubstrings and Plans tell the engine what it may leave
-// out. The small languages inside strings are read by ParsePattern,
+// tree again. RequiredSubstrings and NeededLabels tell the engine what it may
+// leave out. The small languages inside strings are read by ParsePattern,
 // ParseLinePattern, ParseJSONPath and ParseIPRange.
 //
 // The language is Loki's, with its positions and error texts where users know

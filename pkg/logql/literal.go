@@ -87,3 +87,14 @@ func quote(s string) string {
 	}
 	return strconv.Quote(s)
 }
+
+// maxExcerptBytes is how much of a string an error message shows.
+const maxExcerptBytes = 200
+
+// excerpt quotes s for an error message, the beginning of it if it is long.
+func excerpt(s string) string {
+	if len(s) <= maxExcerptBytes {
+		return quote(s)
+	}
+	return quote(strings.ToValidUTF8(s[:maxExcerptBytes], "")) + "..."
+}

@@ -145,8 +145,14 @@ func (p *parser) enter() {
 
 func (p *parser) leave() { p.depth-- }
 
+// maxMsgBytes cuts messages that quote a long string of the query.
+const maxMsgBytes = 500
+
 // fail panics with an error at pos.
 func (p *parser) fail(pos Pos, general bool, msg string) {
+	if len(msg) > maxMsgBytes {
+		msg = strings.ToValidUTF8(msg[:maxMsgBytes], "") + "..."
+	}
 	line, col := pos.LineCol(p.query)
 	panic(&ParseError{Line: line, Col: col, Offset: pos, Msg: msg, Query: p.query, General: general})
 }

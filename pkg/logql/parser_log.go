@@ -14,6 +14,18 @@ func (p *parser) logQuery() *LogSelector {
 	return s
 }
 
+// noUnwrap refuses an unwrap where no range aggregation is around it.
+func (p *parser) noUnwrap() {
+	if p.startsUnwrap() {
+		p.next()
+		p.unexpectedHint(p.peek(), "unwrap is only meant inside a function such as sum_over_time(... [5m])")
+	}
+}
+
+func (p *parser) startsUnwrap() bool {
+	return p.peek().kind == tPipe && p.peekAt(1).kind == tUnwrap
+}
+
 // selector reads "{a="b", c!="d"}".
 func (p *parser) selector() *LogSelector {
 	s := &LogSelector{Position: p.expect(tLeftBrace).pos}
@@ -74,7 +86,7 @@ func (p *parser) stages() []Stage {
 		switch _, isFilter := lineFilterOps[t.kind]; {
 		case isFilter:
 			stages = append(stages, p.lineFilter())
-		case t.kind == tPipe && p.peekAt(1).kind != tUnwrap:
+		case t.kind == tPipe && !p.startsUnwrap():
 			p.next()
 			stages = append(stages, p.pipeStage())
 		default:
@@ -157,7 +169,7 @@ func (p *parser) pipeStage() Stage {
 		p.next()
 		s := p.expect(tString)
 		if _, err := parseTemplate("line", s.text); err != nil {
-			p.general(s.pos, "stage '| line_format %s' : invalid line template: %s", quote(s.text), err)
+			p.general(s.pos, "stage '| line_format %s' : invalid line template: %s", excerpt(s.text), err)
 		}
 		return &LineFormat{Position: t.pos, Template: s.text}
 	case tLabelFormat:
@@ -226,7 +238,7 @@ func (p *parser) labelFormat() *LabelFormat {
 		case tString:
 			if _, err := parseTemplate("label", src.text); err != nil {
 				p.general(src.pos, "stage '| label_format %s=%s' : invalid template for label '%s': %s",
-					a.Dst, quote(src.text), a.Dst, err)
+					a.Dst, excerpt(src.text), a.Dst, err)
 			}
 			a.Template = src.text
 		default:

@@ -47,7 +47,9 @@ func (p *parser) operand() Expr {
 	t := p.peek()
 	switch t.kind {
 	case tLeftBrace:
-		return p.logQuery()
+		s := p.logQuery()
+		p.noUnwrap()
+		return s
 	case tLeftParen:
 		p.next()
 		e := p.expr(0)
@@ -307,7 +309,7 @@ func (p *parser) offset() time.Duration {
 
 // unwrap reads "| unwrap bytes(x) | __error__="""; nil if there is none.
 func (p *parser) unwrap() *Unwrap {
-	if p.peek().kind != tPipe || p.peekAt(1).kind != tUnwrap {
+	if !p.startsUnwrap() {
 		return nil
 	}
 	p.next()
@@ -405,7 +407,7 @@ func (p *parser) labelReplace() *LabelReplace {
 		p.general(n.Position, "label_replace needs series, found the number %s: write vector(%[1]s)", formatNumber(n.Value))
 	}
 	if !isLabelName(l.Dst) {
-		p.general(args[0].pos, "invalid label name %s in label_replace", quote(l.Dst))
+		p.general(args[0].pos, "invalid label name %s in label_replace", excerpt(l.Dst))
 	}
 	if _, err := syntax.Parse(l.Regex, syntax.Perl); err != nil {
 		p.general(args[3].pos, "invalid regex in label_replace: %s", err)

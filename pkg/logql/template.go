@@ -8,8 +8,8 @@ import (
 )
 
 // templateFuncs are the functions of line_format and label_format, as Loki
-// offers them: its own, a subset of sprig's, and text/template's. A nil value
-// is enough to parse a template; package stage holds the functions.
+// offers them: its own and a subset of sprig's. Any value but nil is enough to
+// parse a template; package stage holds the functions.
 var templateFuncs = func() map[string]any {
 	const names = `
 		__line__ __timestamp__ ToLower ToUpper Replace Trim TrimLeft TrimRight TrimPrefix TrimSuffix TrimSpace
@@ -19,22 +19,22 @@ var templateFuncs = func() map[string]any {
 		b64enc lower upper title trunc substr contains hasPrefix hasSuffix indent nindent replace repeat
 		trim trimAll trimSuffix trimPrefix int float64 add sub mul div mod addf subf mulf divf
 		max min maxf minf ceil floor round fromJson date toDate now default`
-	m := map[string]any{}
-	for _, name := range strings.Fields(names) {
-		m[name] = nil
-	}
-	return m
+	return nameMap(names)
 }()
 
 // templateBuiltins are the functions that text/template brings along.
 var templateBuiltins = func() map[string]any {
 	const names = `and call html index slice js len not or print printf println urlquery eq ge gt le lt ne`
+	return nameMap(names)
+}()
+
+func nameMap(names string) map[string]any {
 	m := map[string]any{}
 	for _, name := range strings.Fields(names) {
-		m[name] = nil
+		m[name] = true
 	}
 	return m
-}()
+}
 
 // TemplateFunctions returns, sorted, the names a template may call beyond those
 // of text/template. Package stage provides exactly these.

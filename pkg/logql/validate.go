@@ -17,21 +17,21 @@ func (p *parser) checkLineOperand(op LineFilterOp, t token) {
 		}
 	case LinePattern, LineNotPattern:
 		if _, err := ParseLinePattern(t.text); err != nil {
-			p.general(t.pos, "invalid line filter pattern %s: %s", quote(t.text), err)
+			p.general(t.pos, "invalid line filter pattern %s: %s", excerpt(t.text), err)
 		}
 	}
 }
 
 func (p *parser) checkJSONPath(t token) {
 	if _, err := ParseJSONPath(t.text); err != nil {
-		p.general(t.pos, "invalid json expression %s: %s", quote(t.text), err)
+		p.general(t.pos, "invalid json expression %s: %s", excerpt(t.text), err)
 	}
 }
 
 // checkLogfmtKey refuses what can be no key of logfmt. Loki allows only names.
 func (p *parser) checkLogfmtKey(t token) {
 	if t.text == "" || identLen(t.text) != len(t.text) {
-		p.general(t.pos, "invalid logfmt expression %s: a key has only letters, digits and underscores", quote(t.text))
+		p.general(t.pos, "invalid logfmt expression %s: a key has only letters, digits and underscores", excerpt(t.text))
 	}
 }
 
