@@ -1,0 +1,107 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+
+	commonmodel "github.com/prometheus/common/model"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
+	"github.com/logstack-dev/kubectl-logstack/pkg/version"
+)
+
+// ready answers 200 when data can be pushed and queried.
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case s.drain.Err() != nil:
+		s.writeError(w, r, &errNotReady{"shutting down"})
+	case s.backend.Load() == nil:
+		s.writeError(w, r, &errNotReady{*s.reason.Load()})
+	default:
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write([]byte("ready\n"))
+	}
+}
+
+// buildInfo is a bare object, unlike Prometheus'.
+func (s *Server) buildInfo(w http.ResponseWriter, r *http.Request) {
+	s.orError(w, r, writeJSON(w, http.StatusOK, lokiapi.BuildInfo{
+		Version: version.Version, Revision: version.Commit, GoVersion: runtime.Version(),
+	}))
+}
+
+func (s *Server) orError(w http.ResponseWriter, r *http.Request, err error) {
+	if err != nil {
+		s.writeError(w, r, err)
+	}
+}
+
+// drilldownLimits tells Grafana's log app what it may ask for.
+func (s *Server) drilldownLimits(w http.ResponseWriter, r *http.Request) {
+	s.orError(w, r, writeJSON(w, http.StatusOK, map[string]any{
+		"limits": map[string]any{
+			"retention_period":            commonmodel.Duration(s.opts.Retention).String(),
+			"max_entries_limit_per_query": 5000,
+			"discover_log_levels":         !s.decoder.Limits().NoLevels,
+			"discover_service_name":       s.decoder.Limits().ServiceNameLabels,
+			"volume_enabled":              true,
+			"volume_max_series":           maxVolumeSeries,
+		},
+		"pattern_ingester_enabled": false,
+		"version":                  version.Version,
+	}))
+}
+
+func (s *Server) config(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write(s.opts.Config())
+}
+
+func (s *Server) services(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	for _, svc := range s.opts.Services() {
+		_, _ = fmt.Fprintf(w, "%s => %s\n", svc.Name, svc.State)
+	}
+}
+
+// status answers what the parts of the process say about themselves.
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	out := s.opts.Status()
+	if out == nil {
+		out = map[string]any{}
+	}
+	out["version"] = version.Version
+	out["ready"] = s.backend.Load() != nil
+	if s.backend.Load() == nil {
+		out["reason"] = *s.reason.Load()
+	}
+	out["services"] = s.opts.Services()
+	s.orError(w, r, writeJSON(w, http.StatusOK, out))
+}
+
+func (s *Server) flush(w http.ResponseWriter, r *http.Request, b *backend) error {
+	if err := b.store.Flush(r.Context()); err != nil {
+		return fmt.Errorf("flushing the store: %w", err)
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// prettyWidth is where format_query breaks lines.
+const prettyWidth = 100
+
+// formatQuery pretty-prints a query. Its errors are JSON, unlike all others'.
+func (s *Server) formatQuery(w http.ResponseWriter, r *http.Request, _ *backend) error {
+	expr, err := logql.Parse(r.Form.Get("query"))
+	if err != nil {
+		var parse *logql.ParseError
+		if !errors.As(err, &parse) {
+			return err
+		}
+		return writeJSON(w, http.StatusBadRequest, map[string]string{"status": "invalid-query", "error": err.Error()})
+	}
+	return writeJSON(w, http.StatusOK, dataAnswer{"success", logql.Pretty(expr, prettyWidth)})
+}

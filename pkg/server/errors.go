@@ -1,0 +1,84 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql/engine"
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
+)
+
+// statusCanceled is what Loki (and nginx) answer to a client that hung up. The
+// client never sees it; logs and metrics do.
+const statusCanceled = 499
+
+// httpError is an error with the status that it is answered with.
+type httpError struct {
+	code int
+	msg  string
+}
+
+func (e *httpError) Error() string { return e.msg }
+
+func statusErrorf(code int, format string, args ...any) error {
+	return &httpError{code: code, msg: fmt.Sprintf(format, args...)}
+}
+
+func badRequestf(format string, args ...any) error {
+	return statusErrorf(http.StatusBadRequest, format, args...)
+}
+
+// statusOf finds the status for an error.
+func (s *Server) statusOf(r *http.Request, err error) int {
+	var (
+		withCode *httpError
+		parse    *logql.ParseError
+		query    *engine.QueryError
+		limit    *engine.LimitError
+		pipeline *engine.PipelineError
+		labels   *lokiapi.LabelsError
+		syntax   *lokiapi.SyntaxError
+		proto    *lokiapi.ProtoError
+		tooLarge *lokiapi.TooLargeError
+		notReady *errNotReady
+	)
+	switch {
+	case errors.As(err, &withCode):
+		return withCode.code
+	case r.Context().Err() != nil:
+		return statusCanceled
+	case errors.As(err, &notReady):
+		return http.StatusServiceUnavailable
+	case errors.As(err, &tooLarge):
+		return http.StatusRequestEntityTooLarge
+	case errors.Is(err, lokiapi.ErrNoStreams):
+		return http.StatusUnprocessableEntity
+	case errors.As(err, &parse), errors.As(err, &query), errors.As(err, &limit), errors.As(err, &pipeline),
+		errors.As(err, &labels), errors.As(err, &syntax), errors.As(err, &proto):
+		return http.StatusBadRequest
+	case errors.Is(err, engine.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+		return http.StatusGatewayTimeout
+	case errors.Is(err, context.Canceled):
+		return statusCanceled
+	}
+	if code := s.opts.StatusCode(err); code != 0 {
+		return code
+	}
+	return http.StatusInternalServerError
+}
+
+// writeError answers with plain text, as Loki does.
+func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
+	code := s.statusOf(r, err)
+	text := err.Error()
+	switch {
+	case code == statusCanceled:
+		text = "the request was cancelled by the client"
+	case code >= 500 && code != http.StatusServiceUnavailable:
+		s.log.Error("request failed", "method", r.Method, "path", r.URL.Path, "status", code, "error", err)
+	}
+	http.Error(w, text, code)
+}

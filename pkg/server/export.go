@@ -1,0 +1,133 @@
+package server
+
+import (
+	"math"
+	"net/http"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql/engine"
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
+)
+
+// Sizes of the pages that an export asks the engine for. The first is the
+// usual one; it grows when more entries than that share a timestamp.
+const (
+	exportPage    = 1000
+	maxExportPage = 5000
+)
+
+// export answers a log query of any size, page by page: the memory it takes
+// does not depend on the number of entries. limit 0 or none means all.
+func (s *Server) export(w http.ResponseWriter, r *http.Request, b *backend) error {
+	p := s.params(r)
+	span, err := p.bounds()
+	if err != nil {
+		return err
+	}
+	limit, err := p.limit(0)
+	if err != nil {
+		return err
+	}
+	direction, err := p.direction()
+	if err != nil {
+		return err
+	}
+	expr, err := logql.Parse(p.Get("query"))
+	if err != nil {
+		return err
+	}
+	if _, isLog := expr.(*logql.LogSelector); !isLog {
+		return badRequestf("only log queries can be exported, not metric queries")
+	}
+	if limit <= 0 {
+		limit = math.MaxInt
+	}
+	e := exporter{s: s, b: b, r: r, sink: newNDJSONSink(w, s.opts.WriteTimeout), query: p.Get("query"), span: span, direction: direction}
+	defer e.sink.done()
+	if err := e.run(limit); err != nil {
+		if !e.started {
+			return err
+		}
+		e.sink.end(err)
+		return nil
+	}
+	e.sink.buf = append(e.sink.buf, `{"event":"end"}`+"\n"...)
+	_ = e.sink.flush() // an error means that the client is gone
+	return nil
+}
+
+// exporter walks over the entries of a query. The order of entries is the same
+// in every query, so a page continues the one before at its last timestamp,
+// behind as many entries as were sent of it.
+type exporter struct {
+	s         *Server
+	b         *backend
+	r         *http.Request
+	sink      *ndjsonSink
+	query     string
+	span      model.TimeRange
+	direction model.Direction
+
+	started bool  // something was sent
+	last    int64 // timestamp of the last entry
+	skip    int   // entries of that timestamp that were sent
+}
+
+func (e *exporter) run(limit int) error {
+	page := exportPage
+	for limit > 0 {
+		ask := min(page+e.skip, maxExportPage)
+		if ask <= e.skip {
+			return statusErrorf(http.StatusUnprocessableEntity,
+				"more than %d entries have the timestamp %d: narrow the query by labels", e.skip, e.last)
+		}
+		res, err := e.s.evaluate(e.r.Context(), e.b.engine.Range, engine.Params{
+			Query: e.query, Start: e.span.Start, End: e.span.End, Step: maxStep, Limit: ask, Direction: e.direction,
+		})
+		if err != nil {
+			return err
+		}
+		entries := engine.InOrder(res.Streams)
+		complete := len(entries) < ask
+		entries = entries[min(e.skip, len(entries)):]
+		entries = entries[:min(limit, len(entries))]
+		limit -= len(entries)
+		if err := e.send(entries); err != nil {
+			return err
+		}
+		if complete {
+			return nil
+		}
+	}
+	return nil
+}
+
+// maxStep is a step that no range is too long for; log queries do not use it.
+const maxStep = math.MaxInt64
+
+// send writes entries and moves the range behind them.
+func (e *exporter) send(entries []engine.LiveEntry) error {
+	for i := range entries {
+		if ts := entries[i].Timestamp; ts == e.last && e.started {
+			e.skip++
+		} else {
+			e.last, e.skip, e.started = ts, 1, true
+		}
+	}
+	if len(entries) > 0 {
+		if e.direction == model.Forward {
+			e.span.Start = e.last
+		} else if e.last < math.MaxInt64 {
+			e.span.End = e.last + 1
+		}
+	}
+	for len(entries) > 0 {
+		n := min(len(entries), maxFrame)
+		e.sink.append(entries[:n])
+		if err := e.sink.write(); err != nil {
+			return err
+		}
+		entries = entries[n:]
+	}
+	return nil
+}

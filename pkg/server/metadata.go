@@ -1,0 +1,442 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
+)
+
+// writeJSON answers with v.
+func writeJSON(w http.ResponseWriter, code int, v any) error {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", jsonType)
+	w.WriteHeader(code)
+	_, _ = w.Write(append(text, '\n')) // an error means that the client is gone
+	return nil
+}
+
+// dataAnswer is the envelope of lists. Loki leaves out empty data; we send it,
+// which every client reads too.
+type dataAnswer struct {
+	Status string `json:"status"`
+	Data   any    `json:"data"`
+}
+
+func writeData[T any](w http.ResponseWriter, list []T) error {
+	if list == nil {
+		list = []T{}
+	}
+	return writeJSON(w, http.StatusOK, dataAnswer{"success", list})
+}
+
+// selector reads an optional selector; without one every stream matches.
+func (p params) selector() ([]*labels.Matcher, error) {
+	text := p.Get("query")
+	if strings.TrimSpace(text) == "" {
+		return nil, nil
+	}
+	return logql.ParseSelector(text)
+}
+
+// anySelector is selector for the endpoints that accept {}.
+func (p params) anySelector() ([]*labels.Matcher, error) {
+	text := p.Get("query")
+	if strings.TrimSpace(text) == "" {
+		return nil, nil
+	}
+	return logql.ParseSelector(text, logql.AllowEmptyMatchers())
+}
+
+func (s *Server) labelNames(w http.ResponseWriter, r *http.Request, b *backend) error {
+	p := s.params(r)
+	span, err := p.metadataBounds()
+	if err != nil {
+		return err
+	}
+	ms, err := p.selector()
+	if err != nil {
+		return err
+	}
+	names, err := b.store.LabelNames(r.Context(), span, ms)
+	if err != nil {
+		return err
+	}
+	return writeData(w, names)
+}
+
+func (s *Server) labelValues(w http.ResponseWriter, r *http.Request, b *backend) error {
+	p := s.params(r)
+	span, err := p.metadataBounds()
+	if err != nil {
+		return err
+	}
+	ms, err := p.selector()
+	if err != nil {
+		return err
+	}
+	values, err := b.store.LabelValues(r.Context(), r.PathValue("name"), span, ms)
+	if err != nil {
+		return err
+	}
+	return writeData(w, values)
+}
+
+// series lists the streams that any of several selectors matches; none, or a
+// single {}, stands for all.
+func (s *Server) series(w http.ResponseWriter, r *http.Request, b *backend) error {
+	p := s.params(r)
+	span, err := p.metadataBounds()
+	if err != nil {
+		return err
+	}
+	groups := slices.Concat(p.Values["match[]"], p.Values["match"])
+	if len(groups) == 0 {
+		groups = []string{"{}"}
+	}
+	sets, err := logql.ParseMatchers(groups, logql.AllowEmptyMatchers())
+	if err != nil {
+		return err
+	}
+	var all []labels.Labels
+	for i, ms := range sets {
+		if len(ms) == 0 && len(groups) > 1 {
+			return badRequestf("0 matchers in group: %s", groups[i])
+		}
+		found, err := b.store.Series(r.Context(), span, ms)
+		if err != nil {
+			return err
+		}
+		all = append(all, found...)
+	}
+	if len(groups) > 1 {
+		slices.SortFunc(all, labels.Compare)
+		all = slices.CompactFunc(all, labels.Equal)
+	}
+	buf := []byte(`{"status":"success","data":[`)
+	for i, ls := range all {
+		if i > 0 {
+			buf = append(buf, ',')
+		}
+		buf = lokiapi.AppendLabels(buf, ls)
+	}
+	w.Header().Set("Content-Type", jsonType)
+	_, _ = w.Write(append(buf, "]}\n"...))
+	return nil
+}
+
+// indexStats sums up what a selector would read.
+func (s *Server) indexStats(w http.ResponseWriter, r *http.Request, b *backend) error {
+	p := s.params(r)
+	span, err := p.bounds()
+	if err != nil {
+		return err
+	}
+	ms, err := p.selector()
+	if err != nil {
+		return err
+	}
+	volumes, err := b.store.Volume(r.Context(), span, ms)
+	if err != nil {
+		return err
+	}
+	var out struct {
+		Streams int   `json:"streams"`
+		Chunks  int64 `json:"chunks"`
+		Bytes   int64 `json:"bytes"`
+		Entries int64 `json:"entries"`
+	}
+	for _, v := range volumes {
+		if v.Entries > 0 {
+			out.Streams++
+		}
+		out.Chunks += v.Chunks
+		out.Bytes += v.Bytes
+		out.Entries += v.Entries
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// volumeParams are those of volume and volume_range.
+type volumeParams struct {
+	span     model.TimeRange
+	matchers []*labels.Matcher
+	// targets are the labels to group by; nil means all.
+	targets  []string
+	byLabels bool // one result per label name, not per label set
+	limit    int
+}
+
+// maxVolumeSeries is the most that a volume answers.
+const maxVolumeSeries = 1000
+
+func (p params) volume() (volumeParams, error) {
+	var v volumeParams
+	var err error
+	if v.span, err = p.bounds(); err != nil {
+		return v, err
+	}
+	if v.matchers, err = p.anySelector(); err != nil {
+		return v, err
+	}
+	if v.limit, err = p.limit(defaultLimit); err != nil {
+		return v, err
+	}
+	if v.limit < 0 {
+		return v, badRequestf("limit must be a positive value")
+	}
+	if v.limit == 0 {
+		v.limit = defaultLimit
+	}
+	v.limit = min(v.limit, maxVolumeSeries)
+	switch by := p.Get("aggregateBy"); by {
+	case "", "series":
+	case "labels":
+		v.byLabels = true
+	default:
+		return v, badRequestf("invalid aggregation option")
+	}
+	for name := range strings.SplitSeq(p.Get("targetLabels"), ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			v.targets = append(v.targets, name)
+		}
+	}
+	if v.targets == nil {
+		for _, m := range v.matchers {
+			v.targets = append(v.targets, m.Name)
+		}
+	}
+	slices.Sort(v.targets)
+	v.targets = slices.Compact(v.targets)
+	return v, nil
+}
+
+// volumeSum is the bytes of one group.
+type volumeSum struct {
+	labels labels.Labels
+	bytes  int64
+}
+
+// sum asks the store and groups the answer, largest first and by name within.
+func (v *volumeParams) sum(ctx context.Context, st Store, span model.TimeRange) ([]volumeSum, error) {
+	volumes, err := st.Volume(ctx, span, v.matchers)
+	if err != nil {
+		return nil, err
+	}
+	groups := map[string]int{}
+	var out []volumeSum
+	add := func(ls labels.Labels, n int64) {
+		key := ls.String()
+		i, ok := groups[key]
+		if !ok {
+			i = len(out)
+			groups[key] = i
+			out = append(out, volumeSum{labels: ls})
+		}
+		out[i].bytes += n
+	}
+	for _, vol := range volumes {
+		switch {
+		case vol.Bytes == 0:
+		case v.byLabels:
+			vol.Labels.Range(func(l labels.Label) {
+				if v.targets == nil || slices.Contains(v.targets, l.Name) {
+					add(labels.FromStrings(l.Name, ""), vol.Bytes)
+				}
+			})
+		case v.targets == nil:
+			add(vol.Labels, vol.Bytes)
+		default:
+			if ls := vol.Labels.MatchLabels(true, v.targets...); ls.Len() == len(v.targets) {
+				add(ls, vol.Bytes)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b volumeSum) int {
+		if a.bytes != b.bytes {
+			if a.bytes > b.bytes {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a.labels.String(), b.labels.String())
+	})
+	return out[:min(len(out), v.limit)], nil
+}
+
+// volume answers the bytes of each group as a vector at the end of the range.
+func (s *Server) volume(w http.ResponseWriter, r *http.Request, b *backend) error {
+	v, err := s.params(r).volume()
+	if err != nil {
+		return err
+	}
+	sums, err := v.sum(r.Context(), b.store, v.span)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", jsonType)
+	e := lokiapi.NewEncoder(w, false)
+	e.Begin(lokiapi.TypeVector, nil)
+	for _, sum := range sums {
+		e.Sample(sum.labels, v.span.End/1e6, float64(sum.bytes))
+	}
+	_ = e.End(struct{}{})
+	return nil
+}
+
+// volumeRange is volume for each step. As in Loki the answer is a vector when
+// no group has more than one sample.
+func (s *Server) volumeRange(w http.ResponseWriter, r *http.Request, b *backend) error {
+	p := s.params(r)
+	v, err := p.volume()
+	if err != nil {
+		return err
+	}
+	step, err := p.step(v.span)
+	if err != nil {
+		return err
+	}
+	type series struct {
+		labels labels.Labels
+		points []lokiapi.Point
+		total  float64
+	}
+	groups := map[string]*series{}
+	kind := lokiapi.TypeVector
+	for start := v.span.Start; start < v.span.End; {
+		end := v.span.End
+		if uint64(end)-uint64(start) > uint64(step) {
+			end = start + int64(step)
+		}
+		sums, err := v.sum(r.Context(), b.store, model.TimeRange{Start: start, End: end})
+		if err != nil {
+			return err
+		}
+		for _, sum := range sums {
+			key := sum.labels.String()
+			g := groups[key]
+			if g == nil {
+				g = &series{labels: sum.labels}
+				groups[key] = g
+			}
+			g.points = append(g.points, lokiapi.Point{Time: end / 1e6, Value: float64(sum.bytes)})
+			g.total += float64(sum.bytes)
+			if len(g.points) > 1 {
+				kind = lokiapi.TypeMatrix
+			}
+		}
+		start = end
+	}
+	list := make([]*series, 0, len(groups))
+	for _, g := range groups {
+		list = append(list, g)
+	}
+	slices.SortFunc(list, func(a, b *series) int {
+		if a.total != b.total {
+			if a.total > b.total {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a.labels.String(), b.labels.String())
+	})
+	w.Header().Set("Content-Type", jsonType)
+	e := lokiapi.NewEncoder(w, false)
+	e.Begin(kind, nil)
+	for _, g := range list[:min(len(list), v.limit)] {
+		if kind == lokiapi.TypeVector {
+			e.Sample(g.labels, g.points[0].Time, g.points[0].Value)
+			continue
+		}
+		e.Series(g.labels)
+		for _, pt := range g.points {
+			e.Point(pt.Time, pt.Value)
+		}
+	}
+	_ = e.End(struct{}{})
+	return nil
+}
+
+// detectedLabel is one answer of detected_labels.
+type detectedLabel struct {
+	Label       string `json:"label"`
+	Cardinality int    `json:"cardinality"`
+}
+
+// detectedLabels lists the labels that are worth grouping by: those whose
+// values are not all numbers or UUIDs.
+func (s *Server) detectedLabels(w http.ResponseWriter, r *http.Request, b *backend) error {
+	p := s.params(r)
+	span, err := p.metadataBounds()
+	if err != nil {
+		return err
+	}
+	ms, err := p.anySelector()
+	if err != nil {
+		return err
+	}
+	names, err := b.store.LabelNames(r.Context(), span, ms)
+	if err != nil {
+		return err
+	}
+	out := []detectedLabel{}
+	for _, name := range names {
+		values, err := b.store.LabelValues(r.Context(), name, span, ms)
+		if err != nil {
+			return err
+		}
+		if alwaysDetected(name) || !allIDs(values) {
+			out = append(out, detectedLabel{name, len(values)})
+		}
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{"detectedLabels": out})
+}
+
+func alwaysDetected(name string) bool {
+	return name == "cluster" || name == "namespace" || name == "instance" || name == "pod"
+}
+
+// allIDs says whether every value is a number or a UUID, flags of 0 and 1 aside.
+func allIDs(values []string) bool {
+	flags := true
+	for _, v := range values {
+		if v != "0" && v != "1" {
+			flags = false
+		}
+		if _, err := strconv.ParseFloat(v, 64); err != nil && !isUUID(v) {
+			return false
+		}
+	}
+	return !flags || len(values) == 0
+}
+
+// isUUID recognises the usual form of 8-4-4-4-12 hexadecimal digits.
+func isUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i, c := range []byte(s) {
+		switch i {
+		case 8, 13, 18, 23:
+			if c != '-' {
+				return false
+			}
+		default:
+			if !(c >= '0' && c <= '9' || c >= 'a' && c <= 'f' || c >= 'A' && c <= 'F') {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,175 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql/engine"
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
+)
+
+// query evaluates a metric query at one time.
+func (s *Server) query(w http.ResponseWriter, r *http.Request, b *backend) error {
+	p := s.params(r)
+	at, err := p.timestamp("time", p.now.UnixNano())
+	if err != nil {
+		return err
+	}
+	limit, err := p.positiveLimit()
+	if err != nil {
+		return err
+	}
+	direction, err := p.direction()
+	if err != nil {
+		return err
+	}
+	return s.answer(w, r, b.engine.Instant, engine.Params{
+		Query: p.Get("query"), Start: at, End: at, Limit: limit, Direction: direction,
+	})
+}
+
+// queryRange evaluates a log or metric query over a span of time.
+func (s *Server) queryRange(w http.ResponseWriter, r *http.Request, b *backend) error {
+	p, err := s.rangeParams(r)
+	if err != nil {
+		return err
+	}
+	return s.answer(w, r, b.engine.Range, p)
+}
+
+func (s *Server) rangeParams(r *http.Request) (engine.Params, error) {
+	p := s.params(r)
+	var out engine.Params
+	bounds, err := p.bounds()
+	if err != nil {
+		return out, err
+	}
+	step, err := p.step(bounds)
+	if err != nil {
+		return out, err
+	}
+	interval, err := p.interval()
+	if err != nil {
+		return out, err
+	}
+	limit, err := p.positiveLimit()
+	if err != nil {
+		return out, err
+	}
+	direction, err := p.direction()
+	return engine.Params{
+		Query: p.Get("query"), Start: bounds.Start, End: bounds.End,
+		Step: step, Interval: interval, Limit: limit, Direction: direction,
+	}, err
+}
+
+// evaluate waits for its turn and runs a query. It returns how long it waited.
+func (s *Server) evaluate(ctx context.Context, run func(context.Context, engine.Params) (*engine.Result, error), p engine.Params) (*engine.Result, error) {
+	queued := time.Now()
+	s.metrics.waiting.Inc()
+	err := s.queries.Acquire(ctx, 1)
+	s.metrics.waiting.Dec()
+	if err != nil {
+		return nil, err
+	}
+	defer s.queries.Release(1)
+	s.metrics.running.Inc()
+	defer s.metrics.running.Dec()
+	waited := time.Since(queued)
+	res, err := run(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	res.Stats.QueueTime = waited
+	return res, nil
+}
+
+// answer evaluates a query and writes its result.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, run func(context.Context, engine.Params) (*engine.Result, error), p engine.Params) error {
+	res, err := s.evaluate(r.Context(), run, p)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", jsonType)
+	control := http.NewResponseController(w)
+	_ = control.SetWriteDeadline(time.Now().Add(answerTimeout))
+	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
+	// The status is sent; an error of writing means that the client is gone.
+	if err := writeResult(lokiapi.NewEncoder(w, categorize(r)), res, categorize(r)); err != nil {
+		s.log.Debug("writing the answer of a query", "error", err)
+	}
+	return nil
+}
+
+// answerTimeout bounds the writing of one answer to a client that reads slowly.
+const answerTimeout = 2 * time.Minute
+
+const jsonType = "application/json; charset=UTF-8"
+
+// writeResult encodes a result.
+func writeResult(e *lokiapi.Encoder, res *engine.Result, categorize bool) error {
+	e.Begin(string(res.Type), res.Warnings)
+	switch res.Type {
+	case engine.ResultStreams:
+		writeStreams(e, res, categorize)
+	case engine.ResultMatrix:
+		for _, series := range res.Matrix {
+			e.Series(series.Metric)
+			for _, p := range series.Floats {
+				e.Point(p.T, p.F)
+			}
+		}
+	case engine.ResultVector:
+		for _, sample := range res.Vector {
+			e.Sample(sample.Metric, sample.T, sample.F)
+		}
+	case engine.ResultScalar:
+		e.Scalar(res.Scalar.T, res.Scalar.V)
+	}
+	return e.End(newStats(res))
+}
+
+// queryStats is the part of Loki's statistics that its clients show.
+type queryStats struct {
+	Summary struct {
+		BytesPerSecond  int64   `json:"bytesProcessedPerSecond"`
+		LinesPerSecond  int64   `json:"linesProcessedPerSecond"`
+		Bytes           int64   `json:"totalBytesProcessed"`
+		Lines           int64   `json:"totalLinesProcessed"`
+		ExecTime        float64 `json:"execTime"`
+		QueueTime       float64 `json:"queueTime"`
+		EntriesReturned int64   `json:"totalEntriesReturned"`
+		PostFilterLines int64   `json:"totalPostFilterLines"`
+	} `json:"summary"`
+	Querier struct {
+		Store struct {
+			ChunksRef        int `json:"totalChunksRef"`
+			ChunksDownloaded int `json:"totalChunksDownloaded"`
+			Chunk            struct {
+				DecompressedBytes int64 `json:"decompressedBytes"`
+				DecompressedLines int64 `json:"decompressedLines"`
+				CompressedBytes   int64 `json:"compressedBytes"`
+				PostFilterLines   int64 `json:"postFilterLines"`
+			} `json:"chunk"`
+		} `json:"store"`
+	} `json:"querier"`
+}
+
+func newStats(res *engine.Result) *queryStats {
+	var out queryStats
+	in := &res.Stats
+	sum := &out.Summary
+	sum.Bytes, sum.Lines = in.Bytes, in.Lines
+	sum.ExecTime, sum.QueueTime = in.ExecTime.Seconds(), in.QueueTime.Seconds()
+	if sum.ExecTime > 0 {
+		sum.BytesPerSecond = int64(float64(in.Bytes) / sum.ExecTime)
+		sum.LinesPerSecond = int64(float64(in.Lines) / sum.ExecTime)
+	}
+	sum.EntriesReturned, sum.PostFilterLines = in.EntriesReturned, in.PostFilterLines
+	st := &out.Querier.Store
+	st.ChunksRef, st.ChunksDownloaded = in.ChunkBlocks, in.ChunkBlocks-in.ChunkBlocksSkipped
+	st.Chunk.DecompressedBytes, st.Chunk.DecompressedLines = in.Bytes, in.Lines
+	st.Chunk.CompressedBytes, st.Chunk.PostFilterLines = in.CompressedBytes, in.PostFilterLines
+	return &out
+}

@@ -1,0 +1,236 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql/engine"
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
+)
+
+// tailSink is one transport of a tail. Its methods are called by one goroutine.
+// An error means that the client is gone.
+type tailSink interface {
+	// entries sends entries; dropped is the number lost before them.
+	entries(list []engine.LiveEntry, dropped int) error
+	// live says that the stored entries are through.
+	live() error
+	// heartbeat shows a sign of life.
+	heartbeat() error
+	// end sends the reason for which the tail ends, nil for an orderly end.
+	end(reason error)
+}
+
+// tail is a subscription together with the stored entries it begins with.
+type tail struct {
+	sub     engine.LiveTail
+	history []engine.LiveEntry // oldest first
+	// seen counts the stored entries by hash: an entry that became durable
+	// between the subscription and the query comes with both, and is left out
+	// the second time.
+	seen   map[uint64]int
+	hasher xxhash.Digest
+	buf    []byte
+}
+
+// errShuttingDown ends tails when the server drains.
+var errShuttingDown = errors.New("the collector is shutting down")
+
+// openTail checks the request, subscribes, and then reads the stored entries:
+// in this order nothing is lost in between.
+func (s *Server) openTail(ctx context.Context, r *http.Request, b *backend) (*tail, error) {
+	p := s.params(r)
+	span, err := p.bounds()
+	if err != nil {
+		return nil, err
+	}
+	if text := p.Get("delay_for"); text != "" {
+		delay, err := strconv.ParseUint(text, 10, 32)
+		if err != nil {
+			return nil, badRequestf("could not parse 'delay_for' parameter: %q is not a number of seconds", text)
+		}
+		if delay > maxTailDelay {
+			return nil, badRequestf("delay_for can't be greater than %d", maxTailDelay)
+		}
+	}
+	limit, err := p.limit(defaultLimit)
+	if err != nil {
+		return nil, err
+	}
+	if limit < 0 {
+		return nil, badRequestf("limit must not be negative")
+	}
+	sub, err := b.engine.Tail(ctx, b.store, p.Get("query"))
+	if err != nil {
+		return nil, err
+	}
+	t := &tail{sub: sub, seen: map[uint64]int{}}
+	if limit == 0 {
+		return t, nil
+	}
+	// Clocks of nodes differ: entries a little ahead of ours are stored too.
+	end := min(p.now.UnixNano(), math.MaxInt64-int64(clockSkew)) + int64(clockSkew)
+	res, err := s.evaluate(ctx, b.engine.Range, engine.Params{
+		Query: p.Get("query"), Start: min(span.Start, end), End: end,
+		Step: time.Second, Limit: limit, Direction: model.Backward,
+	})
+	if err != nil {
+		return nil, errors.Join(err, sub.Close())
+	}
+	t.history = engine.InOrder(res.Streams)
+	slices.Reverse(t.history)
+	for i := range t.history {
+		t.seen[t.hash(&t.history[i])]++
+	}
+	return t, nil
+}
+
+// clockSkew is how far ahead of our clock stored entries are looked for.
+const clockSkew = 10 * time.Minute
+
+// hash identifies an entry as the client sees it.
+func (t *tail) hash(e *engine.LiveEntry) uint64 {
+	t.hasher.Reset()
+	add := func(ls labels.Labels) {
+		t.buf = ls.Bytes(t.buf[:0])
+		t.buf = append(t.buf, 0xff)
+		_, _ = t.hasher.Write(t.buf)
+	}
+	add(e.Labels)
+	add(e.StructuredMetadata)
+	add(e.Parsed)
+	t.buf = strconv.AppendInt(t.buf[:0], e.Timestamp, 16)
+	_, _ = t.hasher.Write(append(t.buf, 0xff))
+	_, _ = t.hasher.WriteString(e.Line)
+	return t.hasher.Sum64()
+}
+
+// unseen leaves out the entries that were sent as stored ones.
+func (t *tail) unseen(list []engine.LiveEntry) []engine.LiveEntry {
+	if len(t.seen) == 0 {
+		return list
+	}
+	return slices.DeleteFunc(list, func(e engine.LiveEntry) bool {
+		h := t.hash(&e)
+		n, ok := t.seen[h]
+		switch {
+		case !ok:
+			return false
+		case n == 1:
+			delete(t.seen, h)
+		default:
+			t.seen[h] = n - 1
+		}
+		return true
+	})
+}
+
+// maxFrame is how many entries are sent at once.
+const maxFrame = 100
+
+// runTail sends stored and then live entries to the sink until the client is
+// gone, the source ends or the server drains. It closes the tail.
+func (s *Server) runTail(ctx context.Context, t *tail, sink tailSink) {
+	s.metrics.tails.Inc()
+	defer s.metrics.tails.Dec()
+	ctx, cancel := context.WithCancel(ctx)
+	batches := make(chan *engine.LiveBatch)
+	failed := make(chan error, 1)
+	pumped := make(chan struct{})
+	go func() {
+		defer close(pumped)
+		for {
+			b, err := t.sub.Next(ctx)
+			if err != nil {
+				failed <- err
+				return
+			}
+			select {
+			case batches <- b:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	defer func() {
+		cancel()
+		<-pumped
+		if err := t.sub.Close(); err != nil {
+			s.log.Warn("closing a tail", "error", err)
+		}
+	}()
+	if sendFrames(sink, t.history, 0) != nil || sink.live() != nil {
+		return
+	}
+	t.history = nil
+	s.tailLoop(ctx, t, sink, batches, failed)
+}
+
+func (s *Server) tailLoop(ctx context.Context, t *tail, sink tailSink, batches <-chan *engine.LiveBatch, failed <-chan error) {
+	heartbeat := time.NewTimer(s.opts.Heartbeat)
+	defer heartbeat.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.drain.Done():
+			sink.end(errShuttingDown)
+			return
+		case err := <-failed:
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			sink.end(err)
+			return
+		case b := <-batches:
+			s.metrics.tailDropped.Add(float64(b.Dropped))
+			err = sendFrames(sink, t.unseen(b.Entries), b.Dropped)
+		case <-heartbeat.C:
+			err = sink.heartbeat()
+		}
+		if err != nil {
+			s.log.Debug("a tail's client is gone", "error", err)
+			return
+		}
+		heartbeat.Reset(s.opts.Heartbeat)
+	}
+}
+
+// sendFrames sends entries in pieces.
+func sendFrames(sink tailSink, list []engine.LiveEntry, dropped int) error {
+	for len(list) > 0 || dropped > 0 {
+		n := min(len(list), maxFrame)
+		if err := sink.entries(list[:n], dropped); err != nil {
+			return err
+		}
+		list, dropped = list[n:], 0
+	}
+	return nil
+}
+
+// enterTail counts the tail against the limit. The caller calls leave.
+func (s *Server) enterTail() (leave func(), err error) {
+	if s.drain.Err() != nil {
+		return nil, &errNotReady{errShuttingDown.Error()}
+	}
+	s.tailing.Add(1)
+	leave = func() {
+		s.tails.Add(-1)
+		s.tailing.Done()
+	}
+	if n := s.tails.Add(1); n > int64(s.opts.MaxTails) {
+		leave()
+		return nil, badRequestf("max concurrent tail requests limit exceeded, count > limit (%d > %d)", n, s.opts.MaxTails)
+	}
+	return leave, nil
+}
