@@ -26,10 +26,9 @@ const (
 	maxIntDigits = 18
 )
 
-// encColumn are the values of a column with the rows they belong to.
+// encColumn are the values of a column.
 type encColumn struct {
 	vals []string
-	rows []uint32
 	n    int
 	// whole columns hold lines that no shape fits; they are not looked into.
 	whole bool
@@ -48,6 +47,12 @@ type idPool struct {
 type columnEncoder struct {
 	ints  intsEncoder
 	times []int64
+	// rowsOf finds the rows of a column; only columns of times need them. rows
+	// are those of column number rowsFor.
+	rowsOf  func(col int, dst []uint32) []uint32
+	current int
+	rows    []uint32
+	rowsFor int
 
 	meta, text, raw, data []byte
 	pools                 []*idPool
@@ -60,12 +65,13 @@ type columnEncoder struct {
 	vars    []string
 	varEnds []int
 	kidVals []string
-	kidRows []uint32
-	packed  [maxHexWidth / 2]byte
+	packed  []byte
 }
 
-// reset starts a table of rows at the given times.
-func (c *columnEncoder) reset(times []int64) {
+// reset starts a table of rows at the given times; rowsOf appends the rows that
+// have a value in a column.
+func (c *columnEncoder) reset(times []int64, rowsOf func(col int, dst []uint32) []uint32) {
+	c.rowsOf, c.rowsFor = rowsOf, -1
 	c.ints.reset()
 	c.times = times
 	c.meta, c.text, c.raw, c.data = c.meta[:0], c.text[:0], c.raw[:0], c.data[:0]
@@ -86,7 +92,7 @@ func (c *columnEncoder) release() {
 	clear(c.order[:cap(c.order)])
 	clear(c.vars[:cap(c.vars)])
 	clear(c.kidVals[:cap(c.kidVals)])
-	c.times = nil
+	c.times, c.rowsOf = nil, nil
 }
 
 func (c *columnEncoder) putInts(v []uint64) {
@@ -106,9 +112,16 @@ const (
 	depthValue
 )
 
-// column writes the node of a column. Types are tried from the cheapest to read
-// to the most general.
-func (c *columnEncoder) column(vals []string, rows []uint32, depth int) {
+// column writes column number no.
+func (c *columnEncoder) column(no int, vals []string) {
+	c.current = no
+	c.node(vals, nil, depthColumn)
+}
+
+// node writes the node of some values of the current column: those at places,
+// or all if places is nil. Types are tried from the cheapest to read to the most
+// general.
+func (c *columnEncoder) node(vals []string, places []int, depth int) {
 	c.nodes++
 	if len(vals) == 0 || allEqual(vals) {
 		c.meta = append(c.meta, nodeConst)
@@ -119,7 +132,7 @@ func (c *columnEncoder) column(vals []string, rows []uint32, depth int) {
 		}
 		return
 	}
-	if depth != depthValue && c.time(vals, rows) {
+	if depth != depthValue && c.time(vals, places) {
 		return
 	}
 	if c.number(vals) || c.identifier(vals) {
@@ -129,7 +142,7 @@ func (c *columnEncoder) column(vals []string, rows []uint32, depth int) {
 		if c.dictionary(vals) {
 			return
 		}
-		if depth == depthColumn && c.split(vals, rows) {
+		if depth == depthColumn && c.split(vals) {
 			return
 		}
 	}
@@ -167,7 +180,7 @@ func (c *columnEncoder) strings(vals []string, text bool) {
 }
 
 // time writes values that tell the entry's time in one layout.
-func (c *columnEncoder) time(vals []string, rows []uint32) bool {
+func (c *columnEncoder) time(vals []string, places []int) bool {
 	text := guessLayout(vals[0])
 	if text == "" {
 		return false
@@ -176,19 +189,30 @@ func (c *columnEncoder) time(vals []string, rows []uint32) bool {
 	if !ok {
 		return false
 	}
+	if len(vals[0]) != l.width {
+		return false
+	}
+	if c.rowsFor != c.current {
+		c.rows, c.rowsFor = c.rowsOf(c.current, c.rows[:0]), c.current
+	}
 	deltas := c.ints.alloc(len(vals))
 	lo, hi := int64(math.MaxInt64), int64(math.MinInt64)
-	for i, s := range vals {
+	for k, s := range vals {
+		i := k
 		v, ok := l.parse(s)
 		if !ok {
 			return false
 		}
-		d := l.delta(v, c.times[rows[i]])
-		if l.value(d, c.times[rows[i]]) != v {
+		if places != nil {
+			i = places[i]
+		}
+		ts := c.times[c.rows[i]]
+		d := l.delta(v, ts)
+		if l.value(d, ts) != v {
 			return false
 		}
 		lo, hi = min(lo, d), max(hi, d)
-		deltas[i] = zigzag(d)
+		deltas[k] = zigzag(d)
 	}
 	if spread := uint64(hi) - uint64(lo); spread > uint64(maxTimeSpread*l.perSec) {
 		return false
@@ -255,24 +279,28 @@ func (c *columnEncoder) number(vals []string) bool {
 	if class[firstByte(vals[0])]&clsDigit == 0 {
 		return false
 	}
+	out := c.ints.alloc(len(vals))
 	minLen, maxLen, zeros := math.MaxInt, 0, false
-	for _, s := range vals {
-		if !isDigits(s) || len(s) > maxIntDigits {
+	for i, s := range vals {
+		if len(s) == 0 || len(s) > maxIntDigits {
 			return false
 		}
+		x := uint64(0)
+		for j := 0; j < len(s); j++ {
+			d := s[j] - '0'
+			if d > 9 {
+				return false
+			}
+			x = x*10 + uint64(d)
+		}
+		out[i] = x
 		minLen, maxLen = min(minLen, len(s)), max(maxLen, len(s))
 		zeros = zeros || s[0] == '0' && len(s) > 1
 	}
-	out := c.ints.alloc(len(vals))
-	for i, s := range vals {
-		x := uint64(0)
-		for j := 0; j < len(s); j++ {
-			x = x*10 + uint64(s[j]-'0')
+	if zeros && minLen != maxLen {
+		for i, s := range vals {
+			out[i] += pow10u[len(s)]
 		}
-		if zeros && minLen != maxLen {
-			x += pow10u[len(s)]
-		}
-		out[i] = x
 	}
 	switch {
 	case !zeros:
@@ -301,21 +329,26 @@ func (c *columnEncoder) identifier(vals []string) bool {
 	if n < minHexWidth || !uuid && (n%2 != 0 || n > maxHexWidth) {
 		return false
 	}
-	and := byte(clsLower | clsUpper)
+	c.packed = c.packed[:0]
+	flags := byte(0)
 	for _, s := range vals {
 		if len(s) != n {
 			return false
 		}
-		for j := 0; j < n; j++ {
-			if uuid && (j == 8 || j == 13 || j == 18 || j == 23) {
-				if s[j] != '-' {
-					return false
-				}
-				continue
+		var f byte
+		if uuid {
+			if s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+				return false
 			}
-			and &= class[s[j]]
+			for _, part := range [...]string{s[:8], s[9:13], s[14:18], s[19:23], s[24:]} {
+				c.packed, f = packHex(c.packed, part)
+				flags |= f
+			}
+		} else {
+			c.packed, f = packHex(c.packed, s)
+			flags |= f
 		}
-		if and&(clsLower|clsUpper) == 0 {
+		if flags&hexInvalid != 0 || flags&(hexLower|hexUpper) == hexLower|hexUpper {
 			return false
 		}
 	}
@@ -323,7 +356,7 @@ func (c *columnEncoder) identifier(vals []string) bool {
 	if uuid {
 		kind, width = nodeUUID, 16
 	}
-	if and&clsLower == 0 {
+	if flags&hexUpper != 0 {
 		kind++ // the upper case form
 	}
 	c.meta = append(c.meta, kind)
@@ -332,30 +365,11 @@ func (c *columnEncoder) identifier(vals []string) bool {
 	}
 	p := c.pool(width)
 	refs := c.ints.alloc(len(vals))
-	for i, s := range vals {
-		refs[i] = p.add(packHex(c.packed[:0], s))
+	for i := range refs {
+		refs[i] = p.add(c.packed[i*width : (i+1)*width])
 	}
 	c.putInts(refs)
 	return true
-}
-
-// hexValue of a digit of either case.
-func hexValue(b byte) byte {
-	if b <= '9' {
-		return b - '0'
-	}
-	return b&^0x20 - 'A' + 10
-}
-
-// packHex appends the bytes of hexadecimal digits, leaving out '-'.
-func packHex(dst []byte, s string) []byte {
-	for i := 0; i+1 < len(s); i += 2 {
-		if s[i] == '-' {
-			i++
-		}
-		dst = append(dst, hexValue(s[i])<<4|hexValue(s[i+1]))
-	}
-	return dst
 }
 
 func (c *columnEncoder) pool(width int) *idPool {
@@ -437,13 +451,13 @@ func (c *columnEncoder) dictionary(vals []string) bool {
 	}
 	c.meta = append(c.meta, nodeDict)
 	c.meta = binary.AppendUvarint(c.meta, uint64(len(c.order)))
-	c.column(c.order, nil, depthValue)
+	c.node(c.order, nil, depthValue)
 	c.putInts(idx)
 	return true
 }
 
 // split writes values as skeletons and columns of what varies in them.
-func (c *columnEncoder) split(vals []string, rows []uint32) bool {
+func (c *columnEncoder) split(vals []string) bool {
 	n := len(vals)
 	if n < 2*minSkeletonValues {
 		return false
@@ -492,7 +506,7 @@ func (c *columnEncoder) split(vals []string, rows []uint32) bool {
 	if 2*covered < n || c.nodes+kids > maxNodes/2 {
 		return false
 	}
-	c.writeSplit(vals, rows, ids, &splitPlan{texts: texts, nvars: nvars, counts: counts, number: number, kept: kept, none: n - covered})
+	c.writeSplit(vals, ids, &splitPlan{texts: texts, nvars: nvars, counts: counts, number: number, kept: kept, none: n - covered})
 	return true
 }
 
@@ -511,7 +525,7 @@ const dropped = math.MaxUint64
 
 // writeSplit writes the node of a split. ids are places in plan.texts and
 // become places among the kept ones.
-func (c *columnEncoder) writeSplit(vals []string, rows []uint32, ids []uint64, plan *splitPlan) {
+func (c *columnEncoder) writeSplit(vals []string, ids []uint64, plan *splitPlan) {
 	// Values in order of their skeletons, those without at the end.
 	starts := make([]int, plan.kept+1)
 	at := 0
@@ -547,21 +561,21 @@ func (c *columnEncoder) writeSplit(vals []string, rows []uint32, ids []uint64, p
 		}
 		from := starts[plan.number[k]]
 		for v := range plan.nvars[k] {
-			c.kidVals, c.kidRows = c.kidVals[:0], c.kidRows[:0]
-			for _, i := range order[from : from+n] {
+			c.kidVals = c.kidVals[:0]
+			places := order[from : from+n]
+			for _, i := range places {
 				c.kidVals = append(c.kidVals, c.vars[c.varEnds[i]-plan.nvars[k]+v])
-				c.kidRows = append(c.kidRows, rows[i])
 			}
-			c.column(c.kidVals, c.kidRows, depthPart)
+			c.node(c.kidVals, places, depthPart)
 		}
 	}
 	if plan.none > 0 {
-		c.kidVals, c.kidRows = c.kidVals[:0], c.kidRows[:0]
-		for _, i := range order[starts[plan.kept]:] {
+		c.kidVals = c.kidVals[:0]
+		places := order[starts[plan.kept]:]
+		for _, i := range places {
 			c.kidVals = append(c.kidVals, vals[i])
-			c.kidRows = append(c.kidRows, rows[i])
 		}
-		c.column(c.kidVals, c.kidRows, depthPart)
+		c.node(c.kidVals, places, depthPart)
 	}
 }
 

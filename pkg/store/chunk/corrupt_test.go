@@ -231,9 +231,9 @@ func TestDamageBehindChecksums(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := rand.New(rand.NewPCG(*seedFlag, 8))
-	step := 1
+	step := 3
 	if testing.Short() {
-		step = 7
+		step = 11
 	}
 	for i := 0; i < len(data); i += step {
 		for _, change := range []func(b byte) byte{

@@ -75,7 +75,6 @@ func (e *Encoder) Encode(dst []byte, rows *Rows) ([]byte, error) {
 	if h.metaBytes > 0 || hasMetadata(rows.Metadata) {
 		e.encodeMetadata(rows)
 	}
-	e.lines.release()
 	e.cols.release()
 	dst = appendHeader(dst, &h, &e.parts)
 	for _, p := range e.parts {

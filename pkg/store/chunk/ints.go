@@ -278,11 +278,11 @@ func sampleCost(v []uint64) float64 {
 			hist[byte(x>>p)]++
 		}
 		used := 0
-		c := 0.0
+		c := n * math.Log2(n)
 		for _, k := range hist {
 			if k > 0 {
 				used++
-				c += float64(k) * log2(n/float64(k))
+				c -= xlog2(uint32(k))
 			}
 		}
 		// A small sample underestimates the entropy of a wide alphabet
@@ -292,8 +292,20 @@ func sampleCost(v []uint64) float64 {
 	return cost
 }
 
-// log2 for entropy estimates.
-func log2(x float64) float64 { return math.Log2(x) }
+// xlog2Table holds x log2 x of small numbers, for entropy estimates.
+var xlog2Table = func() (t [1024]float64) {
+	for i := 1; i < len(t); i++ {
+		t[i] = float64(i) * math.Log2(float64(i))
+	}
+	return t
+}()
+
+func xlog2(x uint32) float64 {
+	if x < uint32(len(xlog2Table)) {
+		return xlog2Table[x]
+	}
+	return float64(x) * math.Log2(float64(x))
+}
 
 // countDistinct counts different values, giving up above limit (<= 256).
 func countDistinct(v []uint64, limit int) int {
@@ -381,11 +393,11 @@ func (e *intsEncoder) encodePlane(desc, data []byte, r []uint64, shift int) ([]b
 		return append(desc, planeSame, p[0]), data
 	}
 	n := float64(len(p))
-	ent := 0.0
+	ent := n * math.Log2(n)
 	used := 0
 	for _, k := range hist {
 		if k > 0 {
-			ent += float64(k) * log2(n/float64(k))
+			ent -= xlog2(k)
 			used++
 		}
 	}

@@ -78,7 +78,7 @@ func TestNodeKinds(t *testing.T) {
 	}
 	for _, c := range columnCases() {
 		var enc columnEncoder
-		enc.reset(times)
+		enc.reset(times, func(int, []uint32) []uint32 { return rows })
 		vals := make([]string, caseRows)
 		size := 0
 		for i := range vals {
@@ -89,7 +89,7 @@ func TestNodeKinds(t *testing.T) {
 		enc.text = append(enc.text, fieldMark)
 		enc.putInts(enc.ints.alloc(caseRows))
 		start := len(enc.meta)
-		enc.column(vals, rows, depthColumn)
+		enc.column(0, vals)
 		if kind := enc.meta[start]; kind != c.kind {
 			t.Errorf("%s: node of kind %d, want %d", c.name, kind, c.kind)
 		}

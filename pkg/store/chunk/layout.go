@@ -9,6 +9,8 @@ const maxLayout = 64
 type layoutOp struct {
 	code byte // 0 literal, 'Y' 'm' 'd' 'b' 'H' 'M' 'S' 's', or 'f' fraction
 	lit  string
+	// at is where the part begins in a text that parse takes, n its length.
+	at, n int
 }
 
 // layout writes and reads times in one textual form, see the package comment.
@@ -18,6 +20,8 @@ type layout struct {
 	// unit is the unit of values in nanoseconds, perSec units are a second.
 	unit, perSec int64
 	fracDigits   int
+	// width is the length of the texts that parse takes.
+	width int
 	// date: the value counts from 1970; otherwise within the day.
 	date bool
 	// epoch: seconds since 1970 in decimal.
@@ -76,6 +80,24 @@ func parseLayout(text string) (l layout, ok bool) {
 		}
 	}
 	l.epoch = seen['s'] > 0
+	for i := range l.ops {
+		op := &l.ops[i]
+		switch op.at = l.width; op.code {
+		case 0:
+			op.n = len(op.lit)
+		case 'Y':
+			op.n = 4
+		case 'b':
+			op.n = 3
+		case 's':
+			op.n = 10
+		case 'f':
+			op.n = l.fracDigits
+		default:
+			op.n = 2
+		}
+		l.width += op.n
+	}
 	clock := seen['H'] + seen['M'] + seen['S']
 	l.date = l.epoch || seen['Y']+seen['m']+seen['b']+seen['d'] > 0
 	if l.epoch {
@@ -151,64 +173,54 @@ func (l *layout) append(dst []byte, v int64) (_ []byte, ok bool) {
 
 // parse reads s, strictly: append gives back exactly s.
 func (l *layout) parse(s string) (v int64, ok bool) {
-	var year, month, mday, hour, minute, sec, frac, epoch int
-	at := 0
-	num := func(n int) int {
-		if len(s)-at < n {
-			ok = false
-			return 0
-		}
-		x := 0
-		for _, c := range []byte(s[at : at+n]) {
-			if c-'0' > 9 {
-				ok = false
-				return 0
-			}
-			x = x*10 + int(c-'0')
-		}
-		at += n
-		return x
+	if len(s) != l.width {
+		return 0, false
 	}
-	ok = true
+	var year, month, mday, hour, minute, sec, frac, epoch int
 	for i := range l.ops {
 		op := &l.ops[i]
-		switch op.code {
-		case 0:
-			if len(s)-at < len(op.lit) || s[at:at+len(op.lit)] != op.lit {
+		p := s[op.at : op.at+op.n]
+		if op.code == 0 {
+			if p != op.lit {
 				return 0, false
 			}
-			at += len(op.lit)
-		case 'Y':
-			year = num(4)
-		case 'm':
-			month = num(2)
-		case 'd':
-			mday = num(2)
-		case 'b':
-			month = 0
-			if len(s)-at >= 3 {
-				month = monthNumber(s[at : at+3])
+			continue
+		}
+		if op.code == 'b' {
+			month = monthNumber(p)
+			continue
+		}
+		x := 0
+		for j := 0; j < len(p); j++ {
+			d := p[j] - '0'
+			if d > 9 {
+				return 0, false
 			}
-			at += 3
+			x = x*10 + int(d)
+		}
+		switch op.code {
+		case 'Y':
+			year = x
+		case 'm':
+			month = x
+		case 'd':
+			mday = x
 		case 'H':
-			hour = num(2)
+			hour = x
 		case 'M':
-			minute = num(2)
+			minute = x
 		case 'S':
-			sec = num(2)
+			sec = x
 		case 's':
 			// 10 digits: from 2001 to 2286, no leading zero to lose.
-			if epoch = num(10); epoch < 1e9 {
+			if epoch = x; epoch < 1e9 {
 				return 0, false
 			}
 		case 'f':
-			frac = num(l.fracDigits)
-		}
-		if !ok {
-			return 0, false
+			frac = x
 		}
 	}
-	if at != len(s) || hour > 23 || minute > 59 || sec > 59 {
+	if hour > 23 || minute > 59 || sec > 59 {
 		return 0, false
 	}
 	if l.epoch {

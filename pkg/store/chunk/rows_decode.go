@@ -7,107 +7,82 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// appendValue appends the next value of a column.
-func (t *table) appendValue(dst []byte, nd *node, ts int64, limit int) []byte {
-	if nd.kind != nodeSplit {
-		return t.appendBounded(dst, nd, ts, limit)
-	}
-	s := int(nd.vals[nd.next])
-	nd.next++
-	if s == nd.count {
-		return t.appendBounded(dst, &t.kids[nd.none], ts, limit)
-	}
-	r := t.skeletons[nd.skel+s]
-	for i := r.from; i < r.to; i++ {
-		o := &t.ops[i]
+// appendOps appends literal texts and the next values of nodes. It is where
+// decoding spends its time. At the start of an op dst is at most limit long, and
+// what is appended unchecked is at most maxFixedValue.
+func (t *table) appendOps(dst []byte, ops []op, nodes []node, ts int64, limit int) []byte {
+	for k := range ops {
+		o := &ops[k]
 		if len(dst)+len(o.lit) > limit {
 			t.tooLong()
 			return dst
 		}
 		dst = append(dst, o.lit...)
-		if o.node >= 0 {
-			dst = t.appendBounded(dst, &t.kids[o.node], ts, limit)
+		if o.node < 0 {
+			continue
 		}
-	}
-	return dst
-}
-
-// appendBounded appends a value that is not split, if it fits.
-func (t *table) appendBounded(dst []byte, nd *node, ts int64, limit int) []byte {
-	i := nd.next
-	nd.next++
-	var v []byte
-	switch nd.kind {
-	case nodeDict:
-		k := nd.vals[i]
-		from := uint32(0)
-		if k > 0 {
-			from = nd.ends[k-1]
-		}
-		v = nd.bytes[from:nd.ends[k]]
-	case nodeRaw:
-		n := int(nd.vals[i])
-		v = nd.bytes[nd.at : nd.at+n]
-		nd.at += n
-	case nodeConst:
-		v = nd.bytes
-	default:
-		nd.next = i
-		return t.appendFlat(dst, nd, ts)
-	}
-	if len(dst)+len(v) > limit {
-		t.tooLong()
-		return dst
-	}
-	return append(dst, v...)
-}
-
-// appendFlat appends the next value of a flat node without looking at a limit.
-func (t *table) appendFlat(dst []byte, nd *node, ts int64) []byte {
-	i := nd.next
-	nd.next++
-	switch nd.kind {
-	case nodeConst:
-		return append(dst, nd.bytes...)
-	case nodeInt:
-		return appendUint(dst, nd.vals[i])
-	case nodeFixInt:
-		return appendPadded(dst, nd.vals[i], nd.width)
-	case nodeDigits:
-		v := nd.vals[i]
-		n := decimalLen(v) - 1
-		return appendPadded(dst, v-pow10u[n]*(v/pow10u[n]), n)
-	case nodeHex, nodeHexUpper, nodeUUID, nodeUUIDUpper:
-		at := int(nd.vals[i]) * nd.width
-		id := nd.bytes[at : at+nd.width]
+		nd := &nodes[o.node]
+		i := nd.next
+		nd.next++
+		x := nd.vals[i]
 		switch nd.kind {
+		case nodeInt:
+			dst = appendUint(dst, x)
+		case nodeFixInt:
+			dst = appendPadded(dst, x, nd.width)
+		case nodeDigits:
+			n := decimalLen(x) - 1
+			dst = appendPadded(dst, x, n)
 		case nodeHex:
-			return appendHex(dst, id, lowerHex)
+			dst = appendHex(dst, nd.bytes[int(x)*nd.width:int(x+1)*nd.width], &lowerHex)
 		case nodeHexUpper:
-			return appendHex(dst, id, upperHex)
+			dst = appendHex(dst, nd.bytes[int(x)*nd.width:int(x+1)*nd.width], &upperHex)
 		case nodeUUID:
-			return appendUUID(dst, id, lowerHex)
+			dst = appendUUID(dst, nd.bytes[int(x)*nd.width:], &lowerHex)
+		case nodeUUIDUpper:
+			dst = appendUUID(dst, nd.bytes[int(x)*nd.width:], &upperHex)
+		case nodeTime:
+			var ok bool
+			if dst, ok = nd.layout.append(dst, nd.layout.value(unzigzag(x), ts)); !ok {
+				t.fail(SectionData, "time outside its layout")
+				return dst
+			}
+		case nodeDict:
+			from := uint32(0)
+			if x > 0 {
+				from = nd.ends[x-1]
+			}
+			v := nd.bytes[from:nd.ends[x]]
+			if len(dst)+len(v) > limit {
+				t.tooLong()
+				return dst
+			}
+			dst = append(dst, v...)
+		case nodeRaw:
+			v := nd.bytes[nd.at : nd.at+int(x)]
+			nd.at += int(x)
+			if len(dst)+len(v) > limit {
+				t.tooLong()
+				return dst
+			}
+			dst = append(dst, v...)
+		case nodeSplit:
+			r := t.skeletons[nd.skel+int(x)]
+			dst = t.appendOps(dst, t.ops[r.from:r.to], t.kids, ts, limit)
 		}
-		return appendUUID(dst, id, upperHex)
-	case nodeTime:
-		out, ok := nd.layout.append(dst, nd.layout.value(unzigzag(nd.vals[i]), ts))
-		if !ok && t.failed == nil {
-			t.failed = &CorruptError{Section: SectionData, Offset: -1, Reason: "time outside its layout"}
-		}
-		return out
-	case nodeRaw:
-		n := int(nd.vals[i])
-		v := nd.bytes[nd.at : nd.at+n]
-		nd.at += n
-		return append(dst, v...)
 	}
 	return dst
+}
+
+// fail remembers the first problem found while rows are put together.
+func (t *table) fail(s Section, reason string) {
+	if t.failed == nil {
+		t.failed = &CorruptError{Section: s, Offset: -1, Reason: reason}
+	}
 }
 
 func (t *table) tooLong() {
-	if t.failed == nil {
-		t.failed = &CorruptError{Section: SectionMeta, Offset: -1, Reason: "lines are longer than the header says"}
-	}
+	t.fail(SectionMeta, "lines are longer than the header says")
 }
 
 // skip moves the cursors of all columns over the first n rows.
@@ -140,7 +115,7 @@ func (t *table) skipNode(nd *node, k int) {
 			nd.at += int(n)
 		}
 	case nodeSplit:
-		uses := make([]int, nd.count+1)
+		uses := make([]int, nd.count)
 		for _, s := range nd.vals[from:nd.next] {
 			uses[s]++
 		}
@@ -152,26 +127,12 @@ func (t *table) skipNode(nd *node, k int) {
 				}
 			}
 		}
-		if nd.none >= 0 {
-			t.skipNode(&t.kids[nd.none], uses[nd.count])
-		}
 	}
 }
 
 // appendLine appends the line of a row of shape s.
 func (t *table) appendLine(dst []byte, s *shape, ts int64, limit int) []byte {
-	for i := s.ops.from; i < s.ops.to; i++ {
-		o := &t.ops[i]
-		if len(dst)+len(o.lit) > limit {
-			t.tooLong()
-			return dst
-		}
-		dst = append(dst, o.lit...)
-		if o.node >= 0 {
-			dst = t.appendValue(dst, &t.cols[o.node], ts, limit)
-		}
-	}
-	return dst
+	return t.appendOps(dst, t.ops[s.ops.from:s.ops.to], t.cols, ts, limit)
 }
 
 // decodeColumns rebuilds lines from..to of a block in columns.
@@ -273,7 +234,7 @@ func (b *Block) decodeMetadata(dec *Decoder, dst *Rows, from, to int) error {
 		s := &t.shapes[no]
 		dec.value, dec.ends = dec.value[:0], dec.ends[:0]
 		for _, c := range t.shapeCols[s.colFrom:s.colTo] {
-			dec.value = t.appendValue(dec.value, &t.cols[c], dst.Timestamps[i], b.h.metaBytes)
+			dec.value = t.appendOps(dec.value, t.colOps[c:c+1], t.cols, dst.Timestamps[i], b.h.metaBytes)
 			dec.ends = append(dec.ends, len(dec.value))
 		}
 		if budget -= len(dec.value) + s.namesBytes; budget < 0 {

@@ -154,10 +154,10 @@ func containsPacked(ids []byte, digits string) bool {
 	var buf [64]byte
 	for shift := range 2 {
 		// digits[shift:] begins at a whole byte.
-		whole := packHex(buf[:0], digits[shift:])
+		whole, _ := packHex(buf[:0], digits[shift:])
 		last, odd := byte(0), (len(digits)-shift)%2 == 1
 		if odd {
-			last = hexValue(digits[len(digits)-1])
+			last = hexDigit[digits[len(digits)-1]] & 15
 		}
 		for from := 0; ; {
 			i := bytes.Index(ids[from:], whole)
@@ -166,7 +166,7 @@ func containsPacked(ids []byte, digits string) bool {
 			}
 			at := from + i
 			end := at + len(whole)
-			if (shift == 0 || at > 0 && ids[at-1]&15 == hexValue(digits[0])) &&
+			if (shift == 0 || at > 0 && ids[at-1]&15 == hexDigit[digits[0]]&15) &&
 				(!odd || end < len(ids) && ids[end]>>4 == last) {
 				return true
 			}

@@ -24,9 +24,9 @@ const (
 const (
 	maxFixWidth = 19
 	maxHexWidth = 128
-	// maxFields bounds the fields of a shape, and with maxFixedValue the bytes
-	// that a row may exceed its limit by before that is noticed.
-	maxFields     = 1 << 14
+	// maxFields bounds the fields of a shape or skeleton.
+	maxFields = 1 << 14
+	// maxFixedValue bounds the values whose length is not checked one by one.
 	maxFixedValue = maxHexWidth
 	fieldMark     = 0xFF
 )
@@ -46,9 +46,9 @@ type node struct {
 	// ends are the ends of a dictionary's values in bytes.
 	ends   []uint32
 	layout *layout
-	// A split has skeletons tab.skeletons[skel:skel+count]; index count is none.
+	// A split has skeletons tab.skeletons[skel:skel+count]; the last one may be
+	// that of values in none, a single field.
 	skel, count int
-	none        int // node in tab.kids of values in no skeleton, -1
 }
 
 // op is a piece of a shape or skeleton: literal bytes, then a value of a node
@@ -91,6 +91,8 @@ type table struct {
 	kids      []node
 	skeletons []opRange
 	ops       []op
+	// colOps are one op per column, for metadata.
+	colOps    []op
 	fold      []byte
 	foldLimit int
 	layouts   []*layout
@@ -147,8 +149,19 @@ func (t *table) open(ints *intsDecoder, p tableParts, rows, bytes int, names boo
 			t.meta.fail("identifiers that no column uses")
 		}
 	}
+	if names {
+		t.colOps = t.colOps[:0]
+		for i := range t.cols {
+			o := op{node: int32(i)}
+			if nd := &t.cols[i]; nd.kind == nodeConst {
+				o = op{lit: nd.bytes, node: -1}
+			}
+			t.colOps = append(t.colOps, o)
+		}
+		return t.err()
+	}
 	for i := range t.shapes {
-		if !names && t.shapes[i].rows > 0 {
+		if t.shapes[i].rows > 0 {
 			t.compileShape(&t.shapes[i])
 		}
 	}
@@ -255,7 +268,7 @@ func (t *table) readNames(s *shape, fields int) {
 // readNode decodes the node of n values. depth 0 is a column, 1 a part of a
 // split, 2 the values of a dictionary.
 func (t *table) readNode(n, depth int) node {
-	nd := node{kind: t.meta.byte(), none: -1}
+	nd := node{kind: t.meta.byte()}
 	switch nd.kind {
 	case nodeConst:
 		nd.bytes = t.text.bytes(t.meta.count(t.text.left()))
@@ -370,13 +383,16 @@ func (t *table) readDict(nd *node, n int) {
 		return
 	}
 	from, fromEnds := len(t.dictBytes), len(t.dictEnds)
+	single := []op{{}}
+	if values.kind == nodeConst {
+		single[0] = op{lit: values.bytes, node: -1}
+	}
+	nodes := []node{values}
 	for range k {
 		// Every value is used at least once, so that the lines bound them all.
-		if len(t.dictBytes)+len(values.bytes) > t.foldLimit && (values.kind == nodeConst || len(t.dictBytes) > t.foldLimit) {
-			t.meta.fail("dictionary larger than the lines")
+		if t.dictBytes = t.appendOps(t.dictBytes, single, nodes, 0, t.foldLimit); t.failed != nil {
 			return
 		}
-		t.dictBytes = t.appendFlat(t.dictBytes, &values, 0)
 		t.dictEnds = append(t.dictEnds, uint32(len(t.dictBytes)-from))
 	}
 	nd.bytes = t.dictBytes[from:len(t.dictBytes):len(t.dictBytes)]
@@ -429,12 +445,16 @@ func (t *table) readSplit(nd *node, n int) {
 		}))
 	}
 	if none == 1 {
+		first := len(t.kids)
 		kid := t.readNode(rows[nd.count], 1)
 		if t.err() != nil {
 			return
 		}
-		nd.none = len(t.kids)
 		t.kids = append(t.kids, kid)
+		t.skeletons = append(t.skeletons, t.compile([]byte{fieldMark}, func(int) (*node, int32) {
+			return &t.kids[first], int32(first)
+		}))
+		nd.count++
 	}
 }
 

@@ -45,7 +45,6 @@ type shaper struct {
 	byKey    map[string]uint32
 	cols     []encColumn
 	vals     []string
-	rows     []uint32
 	ids      []uint64
 }
 
@@ -61,14 +60,29 @@ func (s *shaper) reset() {
 	s.shapes, s.rowShape, s.fields, s.cols = s.shapes[:0], s.rowShape[:0], s.fields[:0], s.cols[:0]
 }
 
-// release forgets strings of the caller.
+// release forgets strings of the caller; it is called after each table.
 func (s *shaper) release() {
-	clear(s.fields[:cap(s.fields)])
-	clear(s.vals[:cap(s.vals)])
-	clear(s.cols[:cap(s.cols)])
-	clear(s.shapes[:cap(s.shapes)])
+	clear(s.fields)
+	clear(s.vals)
+	clear(s.cols)
+	clear(s.shapes)
 	clear(s.index)
 	clear(s.byKey)
+	s.fields, s.vals, s.cols, s.shapes = s.fields[:0], s.vals[:0], s.cols[:0], s.shapes[:0]
+}
+
+// rowsOf appends the rows that have a value in a column.
+func (s *shaper) rowsOf(col int, dst []uint32) []uint32 {
+	has := make([]bool, len(s.shapes))
+	for i := range s.shapes {
+		has[i] = !s.shapes[i].pooled && slices.Contains(s.shapes[i].cols, uint32(col))
+	}
+	for i, id := range s.rowShape {
+		if id != rawShape && has[id] {
+			dst = append(dst, uint32(i))
+		}
+	}
+	return dst
 }
 
 // addRow notes a row of the shape in s.text with n fields.
@@ -198,11 +212,10 @@ func (s *shaper) dealRows(lines []string, pooled int) {
 		total += s.cols[i].n
 	}
 	s.vals = slices.Grow(s.vals[:0], total)[:total]
-	s.rows = slices.Grow(s.rows[:0], total)[:total]
 	at := 0
 	for i := range s.cols {
 		c := &s.cols[i]
-		c.vals, c.rows = s.vals[at:at:at+c.n], s.rows[at:at:at+c.n]
+		c.vals = s.vals[at : at : at+c.n]
 		at += c.n
 	}
 	field := 0
@@ -211,7 +224,6 @@ func (s *shaper) dealRows(lines []string, pooled int) {
 			s.ids[i] = uint64(pooled)
 			c := &s.cols[len(s.cols)-1]
 			c.vals = append(c.vals, lines[i])
-			c.rows = append(c.rows, uint32(i))
 			if id != rawShape {
 				field += s.shapes[id].fields
 			}
@@ -222,7 +234,6 @@ func (s *shaper) dealRows(lines []string, pooled int) {
 		for f, v := range s.fields[field : field+sh.fields] {
 			c := &s.cols[sh.cols[f]]
 			c.vals = append(c.vals, v)
-			c.rows = append(c.rows, uint32(i))
 		}
 		field += sh.fields
 	}
@@ -234,12 +245,13 @@ func (e *Encoder) encodeColumns(rows *Rows, h *header) bool {
 		return false
 	}
 	s, c := &e.lines, &e.cols
+	defer s.release()
 	s.reset()
 	s.readLines(rows.Lines)
 	if !s.choose(h.rawBytes) {
 		return false
 	}
-	c.reset(rows.Timestamps)
+	c.reset(rows.Timestamps, s.rowsOf)
 	s.ids = c.ints.alloc(rows.Len())
 	s.deal(rows.Lines)
 	e.encodeTable()
@@ -299,7 +311,7 @@ func (e *Encoder) encodeTable() {
 			c.strings(col.vals, false)
 			continue
 		}
-		c.column(col.vals, col.rows, depthColumn)
+		c.column(i, col.vals)
 	}
 	e.meta, e.ids = c.finish(e.meta[:0], e.ids[:0])
 }
@@ -317,6 +329,7 @@ func hasMetadata(m []labels.Labels) bool {
 // names, a column per name.
 func (e *Encoder) encodeMetadata(rows *Rows) {
 	s, c := &e.lines, &e.cols
+	defer s.release()
 	s.reset()
 	for _, m := range rows.Metadata {
 		s.text = s.text[:0]
@@ -337,7 +350,7 @@ func (e *Encoder) encodeMetadata(rows *Rows) {
 			sh.keys = append(sh.keys, string(r.bytes(r.count(r.left()))))
 		}
 	}
-	c.reset(rows.Timestamps)
+	c.reset(rows.Timestamps, s.rowsOf)
 	s.ids = c.ints.alloc(rows.Len())
 	s.deal(nil)
 	e.encodeTable()

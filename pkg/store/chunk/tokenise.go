@@ -1,7 +1,5 @@
 package chunk
 
-import "strings"
-
 // How a line is cut. The reader does not depend on any of this.
 const (
 	// maxLineFields is the number of fields of a line; the last one holds the rest.
@@ -118,20 +116,13 @@ func tokenise(line string, text []byte, fields []string) ([]byte, []string) {
 // closingQuote finds the end of the string that starts at i, -1 if there is none near.
 func closingQuote(line string, i int) int {
 	end := min(len(line), i+1+maxQuoted)
-	for at := i + 1; at < end; {
-		k := strings.IndexByte(line[at:end], '"')
-		if k < 0 {
-			return -1
+	for j := i + 1; j < end; j++ {
+		switch line[j] {
+		case '"':
+			return j
+		case '\\':
+			j++
 		}
-		at += k
-		b := at
-		for line[b-1] == '\\' && b-1 > i {
-			b--
-		}
-		if (at-b)%2 == 0 {
-			return at
-		}
-		at++
 	}
 	return -1
 }
