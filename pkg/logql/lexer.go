@@ -241,7 +241,7 @@ func rangeHint(text string) string {
 		return " (subqueries are not supported)"
 	}
 	if d, err := time.ParseDuration(text); err == nil && d > 0 && d%time.Millisecond == 0 {
-		return " (write " + formatDuration(d) + ")"
+		return " (write " + formatRangeLength(d) + ")"
 	}
 	return ""
 }

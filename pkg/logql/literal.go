@@ -28,11 +28,15 @@ func formatDuration(d time.Duration) string {
 	switch {
 	case d < 0:
 		return "-" + formatDuration(-d)
-	case d%time.Millisecond != 0:
+	case d%time.Second != 0:
 		return d.String()
 	}
 	return model.Duration(d).String()
 }
+
+// formatRangeLength prints the length of a range. Brackets take only
+// Prometheus's form, in whole milliseconds.
+func formatRangeLength(d time.Duration) string { return model.Duration(d).String() }
 
 // byteUnitRunes are the letters of the byte units. "b" is none of them, which
 // refuses 20kb as Loki does; nothing is above peta.

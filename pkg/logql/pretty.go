@@ -139,7 +139,11 @@ func (p *pretty) rangeAggregation(e *RangeAggregation, level int, tail string) {
 	var w printer
 	w.logQuery(e.Selector, e.Unwrap)
 	if !p.lineFits(level+1, w.String()+formatRange(e)) {
-		p.logQuery(e.Selector, e.Unwrap, level+1, " "+formatRange(e))
+		length := formatRange(e)
+		if len(e.Selector.Stages) > 0 || e.Unwrap != nil {
+			length = " " + length
+		}
+		p.logQuery(e.Selector, e.Unwrap, level+1, length)
 	}
 	if e.Grouping != nil {
 		tail = " " + flat(e.Grouping) + tail

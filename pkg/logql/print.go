@@ -143,7 +143,7 @@ func labelReplaceArgs(e *LabelReplace) string {
 
 // formatRange is "[5m] offset 1h".
 func formatRange(e *RangeAggregation) string {
-	s := "[" + formatDuration(e.Range) + "]"
+	s := "[" + formatRangeLength(e.Range) + "]"
 	if e.Offset != 0 {
 		s += " offset " + formatDuration(e.Offset)
 	}
