@@ -1,0 +1,50 @@
+package store
+
+import "time"
+
+// Names inside the data directory.
+const (
+	lockFile     = "LOCK"
+	formatFile   = "FORMAT"
+	manifestFile = "manifest.json"
+	walDir       = "wal"
+	blocksDir    = "blocks"
+	scratchDir   = "scratch"
+	// corruptSuffix is appended to the name of a block that cannot be opened.
+	corruptSuffix = ".corrupt"
+)
+
+// formatVersion is the version of the data directory as a whole. It changes when
+// an older program must not touch it.
+const (
+	formatVersion = 1
+	formatPrefix  = "logstack-store "
+)
+
+// Limits, all of format version 1.
+const (
+	// maxBatchBytes bounds lines and metadata of one Append.
+	maxBatchBytes = 64 << 20
+	// maxPendingBytes is what may wait for the log at a time, over all writers.
+	maxPendingBytes = 64 << 20
+	// maxLabelBytes bounds the label set of one stream.
+	maxLabelBytes = 64 << 10
+	// maxMarkBytes bounds key and value of one mark.
+	maxMarkBytes = 1 << 20
+	// checkpointBytes is where a checkpoint begins another record.
+	checkpointBytes = 1 << 20
+	// maxFlushWindows bounds the blocks that one flush makes; entries spread over
+	// more time get wider blocks.
+	maxFlushWindows = 16
+	// maxChunkMetadata ends a chunk block that has much structured metadata.
+	maxChunkMetadata = 2 << 20
+	// maxChunkRows ends a chunk block of very short lines.
+	maxChunkRows = 1 << 16
+
+	defaultBatchRows  = 4096
+	defaultTailBuffer = 16 << 10
+	maxTailBytes      = 8 << 20
+
+	// maintainEvery is how often the background looks for work unasked.
+	maintainEvery = 30 * time.Second
+)

@@ -1,0 +1,374 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
+	"github.com/logstack-dev/kubectl-logstack/pkg/store/chunk"
+)
+
+// scan hands out rows without an order over streams: chunk block after chunk
+// block, each decoded once and handed out as it is. Rows of one stream come in
+// time order all the same: chunk blocks that share a stream and overlap in time
+// (late entries, flushes that overlap) are merged.
+type scan struct {
+	*reader
+	opts *Options
+	rows int // limit of a batch, 0 for none
+
+	spans   []span    // what has not been looked into
+	tasks   [][]*part // of the span at hand
+	merging *merge    // of the task at hand, if it has several parts
+
+	pending model.EntryBatch // rows of the task at hand that have not been handed out
+	out     model.EntryBatch
+	err     error
+}
+
+// span is what overlaps in time.
+type span struct {
+	closedRange
+	blocks []lazyBlock
+	parts  []*part
+}
+
+func newScan(r *reader, batchRows int, opts *Options) *scan {
+	s := &scan{reader: r, opts: opts, rows: batchRows}
+	var spans []span
+	for _, lb := range r.src.blocks {
+		spans = append(spans, span{closedRange{lb.blk.Meta.MinTime, lb.blk.Meta.MaxTime}, []lazyBlock{lb}, nil})
+	}
+	for _, p := range r.src.parts {
+		spans = append(spans, span{closedRange{p.lo, p.hi}, nil, []*part{p}})
+	}
+	slices.SortFunc(spans, func(a, b span) int { return compareInt64(a.lo, b.lo) })
+	for _, sp := range spans {
+		if n := len(s.spans); n > 0 && s.spans[n-1].hi >= sp.lo {
+			m := &s.spans[n-1]
+			m.hi = max(m.hi, sp.hi)
+			m.blocks = append(m.blocks, sp.blocks...)
+			m.parts = append(m.parts, sp.parts...)
+			continue
+		}
+		s.spans = append(s.spans, sp)
+	}
+	if r.backward {
+		slices.Reverse(s.spans)
+	}
+	return s
+}
+
+func compareInt64(a, b int64) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// begin prepares the tasks of a span.
+func (s *scan) begin(ctx context.Context, sp span) error {
+	parts := sp.parts
+	for _, lb := range sp.blocks {
+		ps, err := s.src.expand(ctx, lb)
+		if err != nil {
+			return err
+		}
+		parts = append(parts, ps...)
+	}
+	s.tasks = tasksOf(parts)
+	if s.backward {
+		slices.Reverse(s.tasks)
+	}
+	return nil
+}
+
+// streamsOf calls fn for the wanted streams of a part.
+func (p *part) streamsOf(fn func(id uint32)) {
+	if p.blk == nil {
+		fn(p.id)
+		return
+	}
+	for _, l := range p.locals {
+		if l != 0 {
+			fn(l - 1)
+		}
+	}
+}
+
+// tasksOf divides parts into tasks, sorted by time: parts in different tasks that
+// share a stream do not overlap in time, and the earlier one's task comes first.
+func tasksOf(parts []*part) [][]*part {
+	type cluster struct {
+		closedRange
+		parts []*part
+	}
+	slices.SortFunc(parts, func(a, b *part) int {
+		if c := compareInt64(a.lo, b.lo); c != 0 {
+			return c
+		}
+		if a.order < b.order {
+			return -1
+		}
+		return 1
+	})
+	clusters := make([]*cluster, len(parts))
+	for i, p := range parts {
+		clusters[i] = &cluster{closedRange{p.lo, p.hi}, []*part{p}}
+	}
+	// Joining two clusters widens them, which may make them overlap with others:
+	// repeat until nothing changes.
+	for joined := true; joined; {
+		joined = false
+		into := map[*cluster]*cluster{}
+		find := func(c *cluster) *cluster {
+			for into[c] != nil {
+				c = into[c]
+			}
+			return c
+		}
+		last := map[uint32]*cluster{} // of each stream, the one that ends last
+		for _, c := range clusters {
+			c0 := c
+			for _, p := range c0.parts {
+				p.streamsOf(func(id uint32) {
+					c = find(c)
+					l := last[id]
+					if l != nil {
+						l = find(l)
+					}
+					if l != nil && l != c && conflict(l.closedRange, c.closedRange, l.parts, p) {
+						// Keep the earlier one: clusters stay sorted by lo.
+						l.hi = max(l.hi, c.hi)
+						l.parts = append(l.parts, c.parts...)
+						into[c] = l
+						c, joined = l, true
+					}
+					if l == nil || l.hi <= c.hi {
+						last[id] = c
+					}
+				})
+			}
+		}
+		clusters = slices.DeleteFunc(clusters, func(c *cluster) bool { return into[c] != nil })
+	}
+	out := make([][]*part, len(clusters))
+	for i, c := range clusters {
+		out[i] = c.parts
+	}
+	return out
+}
+
+// conflict says whether the later part p of one cluster has to be merged with an
+// earlier cluster. Ranges that only touch need not, if arrival agrees with time.
+func conflict(l, c closedRange, earlier []*part, p *part) bool {
+	if l.hi != c.lo {
+		return l.hi > c.lo
+	}
+	for _, e := range earlier {
+		if e.order > p.order {
+			return true
+		}
+	}
+	return false
+}
+
+// Next implements model.BatchIterator.
+func (s *scan) Next(ctx context.Context) (*model.EntryBatch, error) {
+	for s.err == nil {
+		if s.err = ctx.Err(); s.err != nil {
+			break
+		}
+		if b := s.handOut(); b != nil {
+			return b, nil
+		}
+		if s.merging != nil {
+			b, err := s.merging.Next(ctx)
+			if err == nil {
+				return b, nil
+			}
+			if !errors.Is(err, io.EOF) {
+				s.err = err
+				break
+			}
+			s.merging = nil
+			continue
+		}
+		s.err = s.advance(ctx)
+	}
+	return nil, s.err
+}
+
+// advance starts the next task.
+func (s *scan) advance(ctx context.Context) error {
+	if len(s.tasks) == 0 {
+		if len(s.spans) == 0 {
+			return io.EOF
+		}
+		sp := s.spans[0]
+		s.spans = s.spans[1:]
+		return s.begin(ctx, sp)
+	}
+	t := s.tasks[0]
+	s.tasks = s.tasks[1:]
+	if len(t) == 1 && (t[0].blk != nil || !t[0].run.Unsorted) {
+		return s.single(t[0])
+	}
+	sub := *s.src
+	sub.parts, sub.blocks = t, nil
+	r := *s.reader
+	r.src = &sub
+	s.merging = newMerge(&r, s.rows, s.opts)
+	return nil
+}
+
+// single reads one part that nothing else has to be merged with.
+func (s *scan) single(p *part) error {
+	s.pending.Reset()
+	var err error
+	if p.blk == nil {
+		err = s.singleRun(p)
+	} else {
+		err = s.singleChunk(p)
+	}
+	if err != nil {
+		s.pending.Reset()
+		return s.src.damaged(p, err)
+	}
+	if s.backward {
+		slices.Reverse(s.pending.StreamIndex)
+		slices.Reverse(s.pending.Timestamps)
+		slices.Reverse(s.pending.Lines)
+		slices.Reverse(s.pending.Metadata)
+	}
+	return nil
+}
+
+func (s *scan) singleRun(p *part) error {
+	rows, err := s.wanted(p, true)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	var text []byte
+	if !s.noText {
+		if text, err = s.runText(p); err != nil {
+			return err
+		}
+	}
+	b := &s.pending
+	for _, x := range rows {
+		b.StreamIndex = append(b.StreamIndex, x.id)
+		b.Timestamps = append(b.Timestamps, x.ts)
+		if s.noText {
+			continue
+		}
+		b.Lines = append(b.Lines, p.run.Line(text, int(x.row)))
+		if p.run.Meta != nil {
+			b.Metadata = append(b.Metadata, p.run.Meta[x.row])
+		}
+	}
+	s.countDecoded(len(rows), int64(len(text)), 0)
+	return nil
+}
+
+func (s *scan) singleChunk(p *part) error {
+	cb, err := p.open()
+	if err != nil {
+		return err
+	}
+	if needles := s.src.needles; len(needles) > 0 {
+		ok, err := cb.MayContain(needles)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			s.src.stats.ChunkBlocksSkipped++
+			return nil
+		}
+	}
+	b := &s.pending
+	if s.noText {
+		if err := cb.DecodeTimes(&s.times); err != nil {
+			return err
+		}
+		s.tmp = p.selectRows(s.tmp[:0], s.times.Stream, s.times.Timestamps, s.src.rng)
+		for _, x := range s.tmp {
+			b.StreamIndex = append(b.StreamIndex, x.id)
+			b.Timestamps = append(b.Timestamps, x.ts)
+		}
+		s.countDecoded(len(s.tmp), 0, 0)
+		return nil
+	}
+	if err := s.decode(p, cb, p.fromRow, p.toRow); err != nil {
+		return err
+	}
+	return s.takeDecoded(p)
+}
+
+// takeDecoded moves the wanted rows of the decoded chunk block to pending. Lines
+// stay in the decoder's memory.
+func (s *scan) takeDecoded(p *part) error {
+	b, d := &s.pending, &s.decoded
+	withMeta := len(d.Metadata) > 0
+	for i, t := range d.Timestamps {
+		l := d.Stream[i]
+		if int(l) >= len(p.locals) {
+			return &chunk.CorruptError{Section: chunk.SectionStreams, Offset: -1, Reason: "names a stream that the directory does not know"}
+		}
+		id := p.locals[l]
+		if id == 0 || !s.src.rng.contains(t) || (p.drops != nil && dropped(p.drops[l], t)) {
+			continue
+		}
+		b.StreamIndex = append(b.StreamIndex, id-1)
+		b.Timestamps = append(b.Timestamps, t)
+		b.Lines = append(b.Lines, d.Lines[i])
+		if withMeta {
+			b.Metadata = append(b.Metadata, d.Metadata[i])
+		}
+	}
+	return nil
+}
+
+// handOut returns the next piece of pending, nil if there is none.
+func (s *scan) handOut() *model.EntryBatch {
+	n := len(s.pending.Timestamps)
+	if n == 0 {
+		return nil
+	}
+	k := n
+	if s.rows > 0 {
+		k = min(n, s.rows)
+	}
+	p := &s.pending
+	s.out = model.EntryBatch{Streams: s.src.table.labels, StreamIndex: p.StreamIndex[:k], Timestamps: p.Timestamps[:k]}
+	rest := model.EntryBatch{StreamIndex: p.StreamIndex[k:], Timestamps: p.Timestamps[k:]}
+	if len(p.Lines) > 0 {
+		s.out.Lines, rest.Lines = p.Lines[:k], p.Lines[k:]
+	}
+	if len(p.Metadata) > 0 {
+		s.out.Metadata, rest.Metadata = p.Metadata[:k], p.Metadata[k:]
+	}
+	if k == n { // keep the memory of the columns
+		rest = model.EntryBatch{StreamIndex: p.StreamIndex[:0], Timestamps: p.Timestamps[:0], Lines: p.Lines[:0], Metadata: p.Metadata[:0]}
+	}
+	s.pending = rest
+	return &s.out
+}
+
+// Stats implements model.BatchIterator.
+func (s *scan) Stats() model.SelectStats { return *s.src.stats }
+
+// Close implements model.BatchIterator.
+func (s *scan) Close() error {
+	if s.err == nil {
+		s.err = io.EOF
+	}
+	s.merging, s.tasks, s.spans = nil, nil, nil
+	s.pending = model.EntryBatch{}
+	return nil
+}
