@@ -255,7 +255,7 @@ func (c *Container) start() error {
 	if maxFiles == 0 {
 		maxFiles = defaultMaxFiles
 	}
-	log, err := newLogFile(filepath.Join(c.pod.dir, c.name, strconv.Itoa(int(in.restartCount))+".log"), maxFiles)
+	log, err := newLogFile(filepath.Join(c.pod.dir, c.name, strconv.Itoa(int(in.restartCount))+".log"), maxFiles, c.pod.spec.shut)
 	if err != nil {
 		return err
 	}

@@ -58,18 +58,43 @@ type logFile struct {
 	mu       sync.Mutex
 	path     string
 	f        *os.File
+	closed   bool // no more writing
+	shut     bool // f is open only during a call, to save descriptors
 	size     int64
 	maxFiles int
 	stamp    time.Time // name of the newest rotated file
 	buf      []byte
 }
 
-func newLogFile(path string, maxFiles int) (*logFile, error) {
+func newLogFile(path string, maxFiles int, shut bool) (*logFile, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("container log: %w", err)
 	}
-	l := &logFile{path: path, maxFiles: maxFiles}
-	return l, l.open()
+	l := &logFile{path: path, maxFiles: maxFiles, shut: shut}
+	if err := l.open(); err != nil {
+		return nil, err
+	}
+	return l, l.rest()
+}
+
+// acquire makes f usable; rest must follow.
+func (l *logFile) acquire() error {
+	if l.closed {
+		return fmt.Errorf("container log %s: %w", l.path, fs.ErrClosed)
+	}
+	if l.f == nil {
+		return l.open()
+	}
+	return nil
+}
+
+func (l *logFile) rest() error {
+	if !l.shut || l.f == nil {
+		return nil
+	}
+	err := l.f.Close()
+	l.f = nil
+	return err
 }
 
 func (l *logFile) open() error {
@@ -90,13 +115,17 @@ func (l *logFile) open() error {
 func (l *logFile) write(recs ...Record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.f == nil {
-		return fmt.Errorf("container log %s: %w", l.path, fs.ErrClosed)
-	}
 	l.buf = encode(l.buf[:0], recs)
-	n, err := l.f.Write(l.buf)
+	return l.append(l.buf)
+}
+
+func (l *logFile) append(b []byte) error {
+	if err := l.acquire(); err != nil {
+		return err
+	}
+	n, err := l.f.Write(b)
 	l.size += int64(n)
-	if err != nil {
+	if err = errors.Join(err, l.rest()); err != nil {
 		return fmt.Errorf("container log: %w", err)
 	}
 	return nil
@@ -122,12 +151,7 @@ func encode(b []byte, recs []Record) []byte {
 func (l *logFile) raw(b []byte) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.f == nil {
-		return fmt.Errorf("container log %s: %w", l.path, fs.ErrClosed)
-	}
-	n, err := l.f.Write(b)
-	l.size += int64(n)
-	return err
+	return l.append(b)
 }
 
 func (l *logFile) bytes() int64 {
@@ -140,6 +164,7 @@ func (l *logFile) bytes() int64 {
 func (l *logFile) close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.closed = true
 	if l.f == nil {
 		return nil
 	}
@@ -168,9 +193,10 @@ func (l *logFile) remove() error {
 func (l *logFile) rotate(opts RotateOptions) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.f == nil {
-		return fmt.Errorf("rotate %s: %w", l.path, fs.ErrClosed)
+	if err := l.acquire(); err != nil {
+		return err
 	}
+	defer l.rest() //nolint:errcheck // nothing was written through it
 	if err := l.shelve(); err != nil {
 		return fmt.Errorf("rotate %s: %w", l.path, err)
 	}

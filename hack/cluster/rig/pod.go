@@ -41,6 +41,8 @@ type PodSpec struct {
 	NoBook bool
 	// Clock stamps lines, in the zone that it returns; nil means time.Now in UTC.
 	Clock func() time.Time
+
+	shut bool // logs are open only while written to
 }
 
 func (s *PodSpec) image() string {

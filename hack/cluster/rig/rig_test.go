@@ -148,3 +148,30 @@ func TestCollectorRules(t *testing.T) {
 	}
 	t.Error("no ClusterRole logstack-collector in the manifests")
 }
+
+func TestFleet(t *testing.T) {
+	f, err := shared.AddFleet(t.Context(), FleetSpec{Name: "fleet", Nodes: 3, PodsPerNode: 4, ContainersPerPod: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Targets() != 60 {
+		t.Errorf("%d targets", f.Targets())
+	}
+	for i, p := range f.Pods {
+		for _, c := range p.Containers() {
+			if err := c.Write(Stdout, fmt.Sprint(i, c.Name())); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Rotate(); err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Write(Stdout, fmt.Sprint(i, c.Name(), " again")); err != nil {
+				t.Fatal(err)
+			}
+			want := fmt.Sprint(i, c.Name(), " again\n")
+			if got := mustRead(t, p, corev1.PodLogOptions{Container: c.Name()}); got != want {
+				t.Errorf("%q, want %q", got, want)
+			}
+		}
+	}
+}
