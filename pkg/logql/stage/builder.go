@@ -3,7 +3,6 @@ package stage
 import (
 	"encoding/binary"
 	"slices"
-	"strings"
 	"unsafe"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -321,8 +320,9 @@ func (b *Builder) untouched() bool {
 	return b.nGone == 0 && len(b.pairs) == 0 && b.err == "" && b.details == "" && !b.preserve
 }
 
-// appendKey appends bytes that are equal for equal label sets of one stream
-// and different for different ones.
+// appendKey appends bytes that are different for different label sets of one
+// stream. Equal sets whose labels came in another order may differ too: sorting
+// every line's labels would cost more than a second entry in a cache.
 func (b *Builder) appendKey(key []byte) []byte {
 	if b.nGone > 0 {
 		for i, g := range b.gone {
@@ -332,10 +332,6 @@ func (b *Builder) appendKey(key []byte) []byte {
 		}
 	}
 	key = append(key, 0)
-	// Lines of one origin bring their labels in one order, so that this sort
-	// is a single pass; the place of a pair has no meaning.
-	sortPairs(b.pairs)
-	b.isIdx = false
 	for i := range b.pairs {
 		key = append(key, byte(b.pairs[i].cat))
 		key = appendString(key, b.pairs[i].name)
@@ -350,19 +346,6 @@ func (b *Builder) appendKey(key []byte) []byte {
 		}
 	}
 	return key
-}
-
-// sortPairs sorts by name: by insertion, since the order hardly changes.
-func sortPairs(p []pair) {
-	if len(p) > indexAbove {
-		slices.SortFunc(p, func(x, y pair) int { return strings.Compare(x.name, y.name) })
-		return
-	}
-	for i := 1; i < len(p); i++ {
-		for j := i; j > 0 && p[j].name < p[j-1].name; j-- {
-			p[j], p[j-1] = p[j-1], p[j]
-		}
-	}
 }
 
 func appendString(key []byte, s string) []byte {
