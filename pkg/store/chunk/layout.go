@@ -27,6 +27,12 @@ type layout struct {
 	// epoch: seconds since 1970 in decimal.
 	epoch bool
 
+	// dateOps are the ops up to the last part of a date, dateLen their length in
+	// a text; lastDate and lastDay are what parse met last.
+	dateOps, dateLen int
+	lastDate         string
+	lastDay          int64
+
 	// day is the day whose date is cached in year, month, mday.
 	day               int64
 	year, month, mday int
@@ -97,6 +103,16 @@ func parseLayout(text string) (l layout, ok bool) {
 			op.n = 2
 		}
 		l.width += op.n
+		switch op.code {
+		case 'Y', 'm', 'd', 'b':
+			l.dateOps, l.dateLen = i+1, l.width
+		}
+	}
+	for _, op := range l.ops[:l.dateOps] {
+		switch op.code {
+		case 'H', 'M', 'S', 'f':
+			l.dateOps, l.dateLen = 0, 0 // the clock comes first: nothing to remember
+		}
 	}
 	clock := seen['H'] + seen['M'] + seen['S']
 	l.date = l.epoch || seen['Y']+seen['m']+seen['b']+seen['d'] > 0
@@ -177,8 +193,13 @@ func (l *layout) parse(s string) (v int64, ok bool) {
 		return 0, false
 	}
 	var year, month, mday, hour, minute, sec, frac, epoch int
-	for i := range l.ops {
-		op := &l.ops[i]
+	known := l.dateLen > 0 && s[:l.dateLen] == l.lastDate
+	ops := l.ops
+	if known {
+		ops = ops[l.dateOps:]
+	}
+	for i := range ops {
+		op := &ops[i]
 		p := s[op.at : op.at+op.n]
 		if op.code == 0 {
 			if p != op.lit {
@@ -227,11 +248,14 @@ func (l *layout) parse(s string) (v int64, ok bool) {
 		return l.join(int64(epoch), frac)
 	}
 	day := int64(0)
-	if l.date {
+	if known {
+		day = l.lastDay
+	} else if l.date {
 		if month < 1 || month > 12 || mday < 1 || mday > daysIn(year, month) {
 			return 0, false
 		}
 		day = days(year, month, mday)
+		l.lastDate, l.lastDay = s[:l.dateLen], day
 	}
 	return l.join(day*daySeconds+int64(hour*3600+minute*60+sec), frac)
 }

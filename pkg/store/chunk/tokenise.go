@@ -66,51 +66,51 @@ func isDigits(s string) bool {
 // the shape, static text with 0xFF for each field, to text.
 func tokenise(line string, text []byte, fields []string) ([]byte, []string) {
 	limit := len(fields) + maxLineFields - 1
+	lit := 0 // static text from here on is not in text yet
 	for i := 0; i < len(line); {
 		c := line[i]
-		switch {
-		case c == '"':
+		if c == '"' {
 			end := closingQuote(line, i)
 			if end < 0 {
-				text = append(text, c)
 				i++
 				continue
 			}
 			if end+1 < len(line) && line[end+1] == ':' && isKey(line[i+1:end]) {
-				text = append(text, line[i:end+2]...)
 				i = end + 2
 				continue
 			}
 			if len(fields) == limit {
-				return append(text, fieldMark), append(fields, line[i:])
+				return append(append(text, line[lit:i]...), fieldMark), append(fields, line[i:])
 			}
-			text = append(text, '"', fieldMark, '"')
+			text = append(append(text, line[lit:i+1]...), fieldMark)
 			fields = append(fields, line[i+1:end])
+			lit = end
 			i = end + 1
-		case class[c]&clsSep != 0:
-			text = append(text, c)
-			i++
-		default:
-			start := i
-			if class[c]&clsDigit != 0 {
-				i += dateLen(line[i:])
-			}
-			for i < len(line) && class[line[i]]&clsSep == 0 {
-				i++
-			}
-			if i < len(line) && line[i] == '=' && isKey(line[start:i]) {
-				i++
-				text = append(text, line[start:i]...)
-				continue
-			}
-			if len(fields) == limit {
-				return append(text, fieldMark), append(fields, line[start:])
-			}
-			text = append(text, fieldMark)
-			fields = append(fields, line[start:i])
+			continue
 		}
+		if class[c]&clsSep != 0 {
+			i++
+			continue
+		}
+		start := i
+		if class[c]&clsDigit != 0 {
+			i += dateLen(line[i:])
+		}
+		for i < len(line) && class[line[i]]&clsSep == 0 {
+			i++
+		}
+		if i < len(line) && line[i] == '=' && isKey(line[start:i]) {
+			i++
+			continue
+		}
+		text = append(append(text, line[lit:start]...), fieldMark)
+		if len(fields) == limit {
+			return text, append(fields, line[start:])
+		}
+		fields = append(fields, line[start:i])
+		lit = i
 	}
-	return text, fields
+	return append(text, line[lit:]...), fields
 }
 
 // closingQuote finds the end of the string that starts at i, -1 if there is none near.
