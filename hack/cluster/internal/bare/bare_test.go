@@ -123,7 +123,7 @@ func TestMountPoint(t *testing.T) {
 		"36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw": "/mnt2",
 		`41 29 0:5 / /a\040b\134c rw - tmpfs tmpfs rw`:                   `/a b\c`,
 		`41 29 0:5 / /odd\9 rw - tmpfs tmpfs rw`:                         `/odd\9`,
-		"short": "",
+		"short":                                                          "",
 	} {
 		if got := mountPoint(line); got != want {
 			t.Errorf("%q: got %q, want %q", line, got, want)

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-func module(t *testing.T) string {
+func sourceDir(t *testing.T) string {
 	t.Helper()
 	dir, err := FindModule()
 	if err != nil {
@@ -21,7 +21,7 @@ func module(t *testing.T) string {
 }
 
 func TestVersionIsThatOfTheModule(t *testing.T) {
-	data, err := os.ReadFile(filepath.Join(module(t), "go.mod"))
+	data, err := os.ReadFile(filepath.Join(sourceDir(t), "go.mod"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func TestOwnProgramsStandAlone(t *testing.T) {
 		if !strings.HasPrefix(p.Package, "./") {
 			continue
 		}
-		files, err := filepath.Glob(filepath.Join(module(t), p.Package, "*.go"))
+		files, err := filepath.Glob(filepath.Join(sourceDir(t), p.Package, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Errorf("%s: no sources in %s (%v)", name, p.Package, err)
 		}
@@ -67,7 +67,7 @@ func TestOwnProgramsStandAlone(t *testing.T) {
 	}
 }
 
-func TestBuildReusesUntilSourcesChange(t *testing.T) {
+func TestBuildReusesUntilSomethingChanges(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, text string) {
 		t.Helper()
@@ -79,32 +79,40 @@ func TestBuildReusesUntilSourcesChange(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("go.mod", "module example.org/x\n\ngo 1.26\n")
-	write("cmd/pause/main.go", "package main\n\nfunc main() {}\n")
+	mod := func(dep, more string) {
+		write("go.mod", "module example.org/x\n\ngo 1.26\n\nrequire example.org/dep v1.0.0\n\n"+
+			"replace example.org/dep => ./"+dep+"\n"+more)
+	}
+	for _, dep := range []string{"dep1", "dep2", "other"} {
+		write(dep+"/go.mod", "module example.org/dep\n\ngo 1.26\n")
+		write(dep+"/dep.go", "package dep\n")
+	}
+	mod("dep1", "")
+	source := "package main\n\nimport _ \"example.org/dep\"\n\nfunc main() { println(1) }\n"
+	write("cmd/pause/main.go", source)
 	var log strings.Builder
 	c := &Cache{Dir: t.TempDir(), ModuleDir: dir, Log: &log}
-	for i, step := range []struct {
+	for _, step := range []struct {
+		what   string
 		change func()
 		built  bool
 	}{
-		{func() {}, true},
-		{func() {}, false},
-		{func() { write("cmd/pause/main.go", "package main\n\nfunc main() { println() }\n") }, true},
-		{func() { write("cmd/pause/main_test.go", "package main\n") }, false},
-		{func() { write("go.mod", "module example.org/x\n\ngo 1.26\n\n// a comment\n") }, false},
-		{func() { os.Remove(c.Path(Pause)) }, true},
+		{"first", func() {}, true},
+		{"nothing", func() {}, false},
+		{"source", func() { write("cmd/pause/main.go", strings.Replace(source, "1", "2", 1)) }, true},
+		{"test source", func() { write("cmd/pause/main_test.go", "package main\n") }, false},
+		{"unrelated module", func() { mod("dep1", "require example.org/other v1.0.0\nreplace example.org/other => ./other\n") }, false},
+		{"module it uses", func() { mod("dep2", "") }, true},
+		{"program deleted", func() { os.Remove(c.Path(Pause)) }, true},
+		{"program cut", func() { os.Truncate(c.Path(Pause), 100) }, true},
 	} {
 		log.Reset()
 		step.change()
-		path, err := c.Build(t.Context(), Pause)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := os.Stat(path); err != nil {
+		if _, err := c.Build(t.Context(), Pause); err != nil {
 			t.Fatal(err)
 		}
 		if built := log.Len() > 0; built != step.built {
-			t.Errorf("step %d: built %v, want %v", i, built, step.built)
+			t.Errorf("%s: built %v, want %v", step.what, built, step.built)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"io"
@@ -11,11 +12,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"sort"
 	"strings"
 	"time"
 
 	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/module"
 )
 
 // ModulePath is the module whose go.mod pins every program.
@@ -138,8 +139,7 @@ func (c *Cache) fresh(name, key string) bool {
 	if err != nil || string(have) != key {
 		return false
 	}
-	info, err := os.Stat(c.Path(name))
-	return err == nil && info.Mode().IsRegular() && info.Size() > 0
+	return c.modulesMatch(c.Path(name))
 }
 
 // compile builds beside the target and renames, so that a running program is
@@ -164,35 +164,67 @@ func (c *Cache) compile(ctx context.Context, name string, p Program) error {
 	return os.Rename(tmp, c.Path(name))
 }
 
-// key hashes what the program is made of. Requirements are taken from go.mod
-// without comments, so that regrouping it costs no rebuild.
+// key hashes what the program is made of, but for its modules, which
+// modulesMatch compares.
 func (c *Cache) key(p Program) (string, error) {
 	h := sha256.New()
 	fmt.Fprintln(h, p.Package, p.LDFlags, runtime.Version(), p.GOOS(), runtime.GOARCH, os.Getenv("GOAMD64"))
-	path := filepath.Join(c.ModuleDir, "go.mod")
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return "", err
-	}
-	mod, err := modfile.Parse(path, data, nil)
-	if err != nil {
-		return "", err
-	}
-	var lines []string
-	for _, r := range mod.Require {
-		lines = append(lines, r.Mod.String())
-	}
-	for _, r := range mod.Replace {
-		lines = append(lines, r.Old.String()+" => "+r.New.String())
-	}
-	sort.Strings(lines)
-	fmt.Fprintln(h, strings.Join(lines, "\n"))
 	if strings.HasPrefix(p.Package, "./") {
 		if err := hashSources(h, filepath.Join(c.ModuleDir, p.Package)); err != nil {
 			return "", err
 		}
 	}
 	return fmt.Sprintf("%x", h.Sum(nil)), nil
+}
+
+// modulesMatch reports whether the program at path was linked from the module
+// versions that go.mod asks for now. The linker writes them into the program;
+// comparing them, and not go.mod as a whole, spares Kubernetes a rebuild when
+// something unrelated is added.
+func (c *Cache) modulesMatch(path string) bool {
+	info, err := buildinfo.ReadFile(path)
+	if err != nil {
+		return false
+	}
+	wanted, err := c.requirements()
+	if err != nil {
+		return false
+	}
+	for _, dep := range info.Deps {
+		used := module.Version{Path: dep.Path, Version: dep.Version}
+		if dep.Replace != nil {
+			// A replacement by a directory has no version in go.mod.
+			used = module.Version{Path: dep.Replace.Path, Version: strings.TrimPrefix(dep.Replace.Version, "(devel)")}
+		}
+		if wanted[dep.Path] != used {
+			return false
+		}
+	}
+	return true
+}
+
+// requirements returns what go.mod selects for each module path, replacements
+// applied. Since Go 1.17 it lists every module that a build uses.
+func (c *Cache) requirements() (map[string]module.Version, error) {
+	path := filepath.Join(c.ModuleDir, "go.mod")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	mod, err := modfile.Parse(path, data, nil)
+	if err != nil {
+		return nil, err
+	}
+	wanted := map[string]module.Version{}
+	for _, r := range mod.Require {
+		wanted[r.Mod.Path] = r.Mod
+	}
+	for _, r := range mod.Replace {
+		if _, ok := wanted[r.Old.Path]; ok {
+			wanted[r.Old.Path] = r.New
+		}
+	}
+	return wanted, nil
 }
 
 func hashSources(w io.Writer, dir string) error {

@@ -4,11 +4,11 @@
 //
 // A [Cache] is a directory (default: logstack-cluster/bin in the user's cache
 // directory). [Cache.Build] returns the path of a program there, building it
-// with `go build` when it is missing or when its key has changed. The key, kept
-// beside the program as <name>.key, covers everything the result depends on:
-// package, flags, Go version, platform, the module's requirements and, for
-// programs of this module, their source files. A file lock per program lets
-// several commands share one cache.
+// with `go build` when it is missing or out of date. The key beside it, <name>.key,
+// covers package, flags, Go version, platform and, for programs of this module,
+// their source files; the versions of the modules are read from the program
+// itself and compared with go.mod. A file lock per program lets several commands
+// share one cache.
 //
 // The list of programs and their flags is [Programs]. The package does not run
 // any of them.
