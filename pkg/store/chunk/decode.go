@@ -22,6 +22,9 @@ type Decoder struct {
 	// value and lastValue hold the metadata values of a row and of the one before.
 	value, lastValue []byte
 	table            table
+	// keep are the rows that the present call wants; nil is all.
+	keep    rowSet
+	matcher matcher
 }
 
 // NewDecoder returns a decoder. It holds about 5 MiB after decoding blocks of
@@ -73,8 +76,13 @@ func (b *Block) Decode(dec *Decoder, dst *Rows) error {
 // DecodeRange is Decode for the rows fromRow <= i < toRow, for instance those
 // of one stream.
 func (b *Block) DecodeRange(dec *Decoder, dst *Rows, fromRow, toRow int) error {
-	if fromRow < 0 || toRow > b.h.rows || fromRow > toRow {
-		return fmt.Errorf("chunk block has %d rows, asked for rows %d to %d", b.h.rows, fromRow, toRow)
+	return b.decode(dec, dst, fromRow, toRow, nil)
+}
+
+// decode reads rows from..to, or those of them that may contain all needles.
+func (b *Block) decode(dec *Decoder, dst *Rows, from, to int, needles []string) error {
+	if from < 0 || to > b.h.rows || from > to {
+		return fmt.Errorf("chunk block has %d rows, asked for rows %d to %d", b.h.rows, from, to)
 	}
 	dst.Reset()
 	whole, err := b.load(dec)
@@ -84,18 +92,27 @@ func (b *Block) DecodeRange(dec *Decoder, dst *Rows, fromRow, toRow int) error {
 	if err := whole.decodeTimes(dec, dst); err != nil {
 		return err
 	}
+	dec.keep = nil
 	lines := whole.decodeColumns
 	if whole.h.mode == modePlain {
 		lines = whole.decodePlain
 	}
-	if err := lines(dec, dst, fromRow, toRow); err != nil {
+	if err := lines(dec, dst, from, to, needles); err != nil {
 		return err
 	}
-	if err := whole.decodeMetadata(dec, dst, fromRow, toRow); err != nil {
+	if dec.keep != nil && dec.keep.count() == 0 {
+		dst.Reset()
+		return nil
+	}
+	if err := whole.decodeMetadata(dec, dst, from, to); err != nil {
 		return err
 	}
-	dst.Stream = sliceRows(dst.Stream, fromRow, toRow)
-	dst.Timestamps = sliceRows(dst.Timestamps, fromRow, toRow)
+	dst.Stream = sliceRows(dst.Stream, from, to)
+	dst.Timestamps = sliceRows(dst.Timestamps, from, to)
+	if dec.keep != nil {
+		dst.Stream = filterRows(dst.Stream, dec.keep, from)
+		dst.Timestamps = filterRows(dst.Timestamps, dec.keep, from)
+	}
 	return nil
 }
 
@@ -117,7 +134,13 @@ func (b *Block) load(dec *Decoder) (*Block, error) {
 	return &Block{data: dec.file, size: b.size, h: b.h, streams: b.streams}, nil
 }
 
-func (b *Block) decodePlain(dec *Decoder, dst *Rows, from, to int) error {
+func (b *Block) decodePlain(dec *Decoder, dst *Rows, from, to int, needles []string) error {
+	if len(needles) > 0 {
+		words := (b.h.rows + 63) / 64
+		dec.matcher.keep = slices.Grow(dec.matcher.keep[:0], words)[:words]
+		clear(dec.matcher.keep)
+		dec.keep = dec.matcher.keep
+	}
 	p, err := b.section(SectionLens)
 	if err != nil {
 		return err
@@ -146,7 +169,13 @@ func (b *Block) decodePlain(dec *Decoder, dst *Rows, from, to int) error {
 			return &CorruptError{Section: SectionLens, Offset: -1, Reason: "lines are longer than their text"}
 		}
 		if i >= from && i < to {
-			dst.Lines = append(dst.Lines, aliasString(text[at:at+int(n)]))
+			line := aliasString(text[at : at+int(n)])
+			if dec.keep == nil || containsAll(line, needles) {
+				dst.Lines = append(dst.Lines, line)
+				if dec.keep != nil {
+					dec.keep.add(i)
+				}
+			}
 		}
 		at += int(n)
 	}

@@ -73,7 +73,7 @@
 // A shape's text is taken from TEXT; each byte 0xFF in it is a place where a
 // value of a column stands (a line that holds 0xFF itself uses the shape that is
 // a single field). A field names its column: back 0 is the next new column, 1 the
-// newest one so far, 2 the one before that. The number of values of a column is
+// newest one so far, 2 the one before that; a shape names a column once. The number of values of a column is
 // not stored: it is the number of rows whose shapes mention it.
 //
 // METADATA is a table, too. There a shape's text is a sequence of names, each

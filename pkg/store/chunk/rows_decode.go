@@ -136,7 +136,7 @@ func (t *table) appendLine(dst []byte, s *shape, ts int64, limit int) []byte {
 }
 
 // decodeColumns rebuilds lines from..to of a block in columns.
-func (b *Block) decodeColumns(dec *Decoder, dst *Rows, from, to int) error {
+func (b *Block) decodeColumns(dec *Decoder, dst *Rows, from, to int, needles []string) error {
 	p, err := b.unpackTable(dec)
 	if err != nil {
 		return err
@@ -145,12 +145,30 @@ func (b *Block) decodeColumns(dec *Decoder, dst *Rows, from, to int) error {
 	if err := t.open(&dec.ints, p, b.h.rows, b.h.rawBytes, false); err != nil {
 		return err
 	}
+	if b.h.flags&flagLettersWhole != 0 {
+		var buf [16]probe
+		probes := buf[:0]
+		for _, n := range needles {
+			probes = appendProbes(probes, n)
+		}
+		if len(probes) > 0 {
+			dec.matcher.find(t, probes)
+			if dec.keep = dec.matcher.keep; dec.keep.count() == 0 {
+				return nil // the caller sees it
+			}
+		}
+	}
 	t.skip(from)
 	// A row may overshoot by values of fixed size before the limit is checked.
 	limit := b.h.rawBytes
 	out := slices.Grow(dec.lines[:0], limit+maxFixedValue)
 	ends := slices.Grow(dec.ends[:0], to-from)
 	for i := from; i < to; i++ {
+		if dec.keep != nil && !dec.keep.has(i) {
+			s := &t.shapes[t.rowShapes[i]]
+			t.skipOps(t.ops[s.ops.from:s.ops.to], t.cols)
+			continue
+		}
 		out = t.appendLine(out, &t.shapes[t.rowShapes[i]], dst.Timestamps[i], limit)
 		if len(out) > limit {
 			t.tooLong()
@@ -160,11 +178,11 @@ func (b *Block) decodeColumns(dec *Decoder, dst *Rows, from, to int) error {
 		}
 		ends = append(ends, len(out))
 	}
-	if from == 0 && to == b.h.rows && len(out) != limit {
+	if dec.keep == nil && from == 0 && to == b.h.rows && len(out) != limit {
 		return &CorruptError{Section: SectionMeta, Offset: -1, Reason: "lines are shorter than the header says"}
 	}
 	dec.lines, dec.ends = out, ends
-	dst.Lines = slices.Grow(dst.Lines[:0], to-from)
+	dst.Lines = slices.Grow(dst.Lines[:0], len(ends))
 	at := 0
 	for _, end := range ends {
 		dst.Lines = append(dst.Lines, aliasString(out[at:end]))
@@ -232,6 +250,12 @@ func (b *Block) decodeMetadata(dec *Decoder, dst *Rows, from, to int) error {
 	for i := from; i < to; i++ {
 		no := int(t.rowShapes[i])
 		s := &t.shapes[no]
+		if dec.keep != nil && !dec.keep.has(i) {
+			for _, c := range t.shapeCols[s.colFrom:s.colTo] {
+				t.skipOps(t.colOps[c:c+1], t.cols)
+			}
+			continue
+		}
 		dec.value, dec.ends = dec.value[:0], dec.ends[:0]
 		for _, c := range t.shapeCols[s.colFrom:s.colTo] {
 			dec.value = t.appendOps(dec.value, t.colOps[c:c+1], t.cols, dst.Timestamps[i], b.h.metaBytes)

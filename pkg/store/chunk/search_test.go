@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/testutil/corpus"
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 // TestMayContainNeverMisses searches for pieces of the lines themselves, also
@@ -56,3 +57,83 @@ func TestMayContainNeverMisses(t *testing.T) {
 		t.Errorf("only %d of %d absent needles excluded", excluded, absent)
 	}
 }
+
+// checkContaining compares DecodeContaining with a filter over all rows and
+// returns how many rows it gave beyond those.
+func checkContaining(t *testing.T, dec *Decoder, b *Block, all *Rows, from, to int, needles []string) (wanted, extra int) {
+	t.Helper()
+	var got Rows
+	if err := b.DecodeContaining(dec, &got, from, to, needles); err != nil {
+		t.Fatalf("%q: %v", needles, err)
+	}
+	k := 0
+	for i := from; i < to; i++ {
+		has := containsAll(all.Lines[i], needles)
+		given := k < got.Len() && got.Stream[k] == all.Stream[i] && got.Timestamps[k] == all.Timestamps[i] && got.Lines[k] == all.Lines[i]
+		if has && !given {
+			t.Fatalf("%q: row %d is missing: %.300q", needles, i, all.Lines[i])
+		}
+		if !given {
+			continue
+		}
+		if len(all.Metadata) > 0 && hasMetadata(all.Metadata) && !labels.Equal(all.Metadata[i], got.Metadata[k]) {
+			t.Fatalf("%q: row %d has metadata %s, want %s", needles, i, got.Metadata[k], all.Metadata[i])
+		}
+		k++
+		if has {
+			wanted++
+		} else {
+			extra++
+		}
+	}
+	if k != got.Len() || len(got.Lines) != k || len(got.Stream) != k {
+		t.Fatalf("%q: %d rows that are not in the block", needles, got.Len()-k)
+	}
+	return wanted, extra
+}
+
+func TestDecodeContaining(t *testing.T) {
+	r := rand.New(rand.NewPCG(*seedFlag, 5))
+	dec := must(NewDecoder())
+	for seed := range uint64(40) {
+		rows := randomRows(*seedFlag + seed)
+		for _, plain := range []bool{false, true} {
+			b := must(OpenBytes(mustEncode(t, EncoderOptions{Level: 1, Plain: plain}, rows)))
+			for range 25 {
+				var needles []string
+				for range 1 + r.IntN(2) {
+					l := rows.Lines[r.IntN(rows.Len())]
+					from := r.IntN(len(l) + 1)
+					needles = append(needles, l[from:from+r.IntN(min(len(l)-from, 40)+1)])
+				}
+				from := r.IntN(rows.Len())
+				checkContaining(t, dec, b, rows, from, from+r.IntN(rows.Len()-from+1), needles)
+			}
+		}
+	}
+}
+
+// TestDecodeContainingPrecision: words and identifiers select their rows alone.
+func TestDecodeContainingPrecision(t *testing.T) {
+	dec := must(NewDecoder())
+	for k := range corpus.NumKinds {
+		rows := familyRows(corpus.Kind(k), 256<<10)
+		b := must(OpenBytes(mustEncode(t, EncoderOptions{}, rows)))
+		id := ""
+		if f := strings.FieldsFunc(rows.Lines[77], func(c rune) bool { return !strings.ContainsRune(lowerDigits, c) }); corpus.Kind(k) != corpus.Postgres && corpus.Kind(k) != corpus.Klog {
+			for _, w := range f {
+				if len(w) > len(id) {
+					id = w
+				}
+			}
+		}
+		for _, n := range []string{"error", "ERROR", "timed out", "POST", id} {
+			wanted, extra := checkContaining(t, dec, b, rows, 0, rows.Len(), []string{n})
+			if len(n) > 4 && extra > wanted/5+1 {
+				t.Errorf("%s: %q: %d rows wanted, %d more given", corpus.Kind(k), n, wanted, extra)
+			}
+		}
+	}
+}
+
+const lowerDigits = "0123456789abcdef"

@@ -239,13 +239,16 @@ func (t *table) readShapes(rows int, names bool) {
 	for range newest {
 		t.colRows = append(t.colRows, 0)
 	}
+	seen := make([]int, newest) // the shape that named a column last, plus one
 	for i := range t.shapes {
 		s := &t.shapes[i]
 		for _, c := range t.shapeCols[s.colFrom:s.colTo] {
-			if t.colRows[c] += s.rows; t.colRows[c] > MaxRows {
-				t.meta.fail("column has too many values")
+			if seen[c] == i+1 {
+				t.meta.fail("shape names a column twice")
 				return
 			}
+			seen[c] = i + 1
+			t.colRows[c] += s.rows
 		}
 	}
 }
