@@ -96,6 +96,9 @@ type Params struct {
 	Limit int
 	// Direction is the order of entries.
 	Direction model.Direction
+	// PartialSeries asks for a warning and the first Options.MaxSeries series
+	// where there are more, instead of a LimitError.
+	PartialSeries bool
 }
 
 // ResultType says which field of a Result is filled.

@@ -55,7 +55,7 @@ func (e *Engine) Range(ctx context.Context, p Params) (*Result, error) {
 		return nil, err
 	}
 	return e.run(ctx, func(ctx context.Context, r *run) (*Result, error) {
-		r.steps = steps
+		r.steps, r.partial = steps, p.PartialSeries
 		return r.metric(ctx, expr.(logql.MetricExpr))
 	})
 }
@@ -74,7 +74,7 @@ func (e *Engine) Instant(ctx context.Context, p Params) (*Result, error) {
 		return nil, &QueryError{Msg: "the time of the query is too far from 1970"}
 	}
 	return e.run(ctx, func(ctx context.Context, r *run) (*Result, error) {
-		r.steps = steps{start: p.End, n: 1, instant: true}
+		r.steps, r.partial = steps{start: p.End, n: 1, instant: true}, p.PartialSeries
 		return r.metric(ctx, m)
 	})
 }
@@ -121,10 +121,12 @@ func thousands(n int) string {
 
 // run is the evaluation of one query.
 type run struct {
-	e      *Engine
-	steps  steps
-	budget stage.Budget
-	stats  Stats
+	e     *Engine
+	steps steps
+	// partial is Params.PartialSeries.
+	partial bool
+	budget  stage.Budget
+	stats   Stats
 	// leaves are what the PromQL text refers to, by the name of the metric.
 	leaves map[string]*leaf
 	needs  map[*logql.RangeAggregation]logql.LabelNeeds

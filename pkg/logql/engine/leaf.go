@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
@@ -31,10 +32,8 @@ func (r *run) evalRange(ctx context.Context, n *logql.RangeAggregation, by *logq
 	if err := r.checkMatchers(n.Selector); err != nil {
 		return nil, err
 	}
-	rng, offset := int64(n.Range), int64(n.Offset)
-	if rng > maxSpan || offset > maxSpan || offset < -maxSpan {
-		return nil, &QueryError{Msg: "the range or the offset of " + n.Op.String() + " is longer than 73 years"}
-	}
+	// 73 years back is before any log; more would leave int64.
+	rng, offset := min(int64(n.Range), maxSpan), max(-maxSpan, min(int64(n.Offset), maxSpan))
 	if n.Op == logql.OpAbsentOverTime {
 		by = &logql.Grouping{}
 	}
@@ -137,7 +136,8 @@ func (r *run) feedFrom(ctx context.Context, req model.SelectRequest, x *stage.Ex
 	return nil
 }
 
-// collect makes the series of an aggregation; those without a point are left out.
+// collect makes the series of an aggregation, sorted by labels, so that topk
+// chooses the same among equals every time. Those without a point are left out.
 func (r *run) collect(ls []labels.Labels, agg aggregator) *leaf {
 	l := &leaf{}
 	for i := range ls {
@@ -149,8 +149,11 @@ func (r *run) collect(ls []labels.Labels, agg aggregator) *leaf {
 		r.budget.Take(pointSize * cap(ps))
 		l.series = append(l.series, promql.Series{Metric: ls[i], Floats: ps})
 	}
+	slices.SortFunc(l.series, bySeriesLabels)
 	return l
 }
+
+func bySeriesLabels(x, y promql.Series) int { return labels.Compare(x.Metric, y.Metric) }
 
 // absent is 1 in the windows without any sample, with the labels that the
 // selector fixes: those of equality matchers whose name occurs once.

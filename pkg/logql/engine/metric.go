@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,13 +27,26 @@ func (r *run) metric(ctx context.Context, expr logql.MetricExpr) (*Result, error
 	if err != nil {
 		return nil, err
 	}
-	if n := max(len(res.Matrix), len(res.Vector)); n > r.e.opts.MaxSeries {
-		return nil, limitErrorf("maximum number of series (%d) reached for a single query; consider reducing query cardinality by adding more specific stream selectors, reducing the time range, or aggregating results with functions like sum(), count() or topk()", r.e.opts.MaxSeries)
-	}
 	if !keepsOrder(expr) {
-		slices.SortFunc(res.Vector, func(x, y promql.Sample) int { return labels.Compare(x.Metric, y.Metric) })
+		slices.SortStableFunc(res.Vector, func(x, y promql.Sample) int { return labels.Compare(x.Metric, y.Metric) })
 	}
-	slices.SortFunc(res.Matrix, func(x, y promql.Series) int { return labels.Compare(x.Metric, y.Metric) })
+	slices.SortStableFunc(res.Matrix, bySeriesLabels)
+	return r.limitSeries(res)
+}
+
+// limitSeries applies Options.MaxSeries to a sorted result.
+func (r *run) limitSeries(res *Result) (*Result, error) {
+	limit := r.e.opts.MaxSeries
+	if max(len(res.Matrix), len(res.Vector)) <= limit {
+		return res, nil
+	}
+	err := limitErrorf("maximum number of series (%d) reached for a single query; consider reducing query cardinality by adding more specific stream selectors, reducing the time range, or aggregating results with functions like sum(), count() or topk()", limit)
+	if !r.partial {
+		return nil, err
+	}
+	res.Warnings = append(res.Warnings, err.Error()+"; the first series in the order of their labels are shown")
+	res.Matrix = res.Matrix[:min(limit, len(res.Matrix))]
+	res.Vector = res.Vector[:min(limit, len(res.Vector))]
 	return res, nil
 }
 
@@ -139,12 +153,7 @@ func (t *translator) expr(n logql.MetricExpr) (string, error) {
 	case *logql.BinaryExpr:
 		return t.binary(n)
 	case *logql.LabelReplace:
-		inner, err := t.expr(n.Expr)
-		if err != nil {
-			return "", err
-		}
-		return fmt.Sprintf("label_replace(%s, %s, %s, %s, %s)", inner,
-			strconv.Quote(n.Dst), strconv.Quote(n.Replacement), strconv.Quote(n.Src), strconv.Quote(n.Regex)), nil
+		return t.labelReplace(n)
 	case *logql.Vector:
 		return "vector(" + number(n.Value) + ")", nil
 	case *logql.Literal:
@@ -256,9 +265,44 @@ func (t *translator) divisor(n logql.MetricExpr) (string, error) {
 		}
 		return number(lit.Value), nil
 	}
-	res, err := t.run.evaluate(t.ctx, n)
+	l, err := t.compute(n)
 	if err != nil {
 		return "", err
+	}
+	l.zeroIsNaN()
+	return t.add(l), nil
+}
+
+// labelReplace does by itself what PromQL's function of that name does, except
+// that two series may become one label set: Loki accepts that, and the sum
+// around it adds them up.
+func (t *translator) labelReplace(n *logql.LabelReplace) (string, error) {
+	re, err := regexp.Compile("^(?s:" + n.Regex + ")$")
+	if err != nil {
+		return "", &QueryError{Msg: "invalid regex in label_replace: " + err.Error()}
+	}
+	l, err := t.compute(n.Expr)
+	if err != nil {
+		return "", err
+	}
+	for i := range l.series {
+		s := &l.series[i]
+		src := s.Metric.Get(n.Src)
+		m := re.FindStringSubmatchIndex(src)
+		if m == nil {
+			continue
+		}
+		b := labels.NewBuilder(s.Metric)
+		s.Metric = b.Set(n.Dst, string(re.ExpandString(nil, n.Replacement, src, m))).Labels()
+	}
+	return t.add(l), nil
+}
+
+// compute evaluates an expression by itself, as series that may be changed.
+func (t *translator) compute(n logql.MetricExpr) (*leaf, error) {
+	res, err := t.run.evaluate(t.ctx, n)
+	if err != nil {
+		return nil, err
 	}
 	l := &leaf{}
 	for _, s := range res.Matrix {
@@ -270,8 +314,7 @@ func (t *translator) divisor(n logql.MetricExpr) (string, error) {
 	for _, s := range l.series {
 		t.run.budget.Take(pointSize * len(s.Floats))
 	}
-	l.zeroIsNaN()
-	return t.add(l), nil
+	return l, t.run.checkBudget()
 }
 
 // matching writes on, ignoring and group modifiers, less those that Loki
@@ -325,7 +368,7 @@ func (q leafQuerier) Select(_ context.Context, sorted bool, _ *storage.SelectHin
 		}
 		if l, ok := q.r.leaves[m.Value]; ok {
 			if sorted {
-				slices.SortFunc(l.series, func(x, y promql.Series) int { return labels.Compare(x.Metric, y.Metric) })
+				slices.SortStableFunc(l.series, bySeriesLabels)
 			}
 			return &leafSeries{l: l, i: -1}
 		}
