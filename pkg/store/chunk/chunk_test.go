@@ -7,7 +7,10 @@ import (
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/testutil/corpus"
 	"github.com/prometheus/prometheus/model/labels"
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // mustEncode encodes rows or ends the test.
 func mustEncode(t testing.TB, opts EncoderOptions, rows *Rows) []byte {

@@ -27,8 +27,7 @@ type Decoder struct {
 	matcher matcher
 }
 
-// NewDecoder returns a decoder. It holds about 5 MiB after decoding blocks of
-// TargetRawBytes.
+// NewDecoder returns a decoder. It keeps 3 MB after blocks of TargetRawBytes.
 func NewDecoder() (*Decoder, error) {
 	z, err := newZstdDecoder()
 	if err != nil {
@@ -93,6 +92,7 @@ func (b *Block) decode(dec *Decoder, dst *Rows, from, to int, needles []string) 
 		return err
 	}
 	dec.keep = nil
+	dec.meta, dec.text, dec.raw, dec.lines = trim(dec.meta), trim(dec.text), trim(dec.raw), trim(dec.lines)
 	lines := whole.decodeColumns
 	if whole.h.mode == modePlain {
 		lines = whole.decodePlain
@@ -127,7 +127,7 @@ func (b *Block) load(dec *Decoder) (*Block, error) {
 	if b.data != nil {
 		return b, nil
 	}
-	dec.file = slices.Grow(dec.file[:0], b.size)[:b.size]
+	dec.file = slices.Grow(trim(dec.file), b.size)[:b.size]
 	if err := readFull(b.src, dec.file, b.base, SectionHeader); err != nil {
 		return nil, err
 	}

@@ -27,7 +27,7 @@ type EncoderOptions struct {
 
 // Encoder writes chunk blocks. It is reused from block to block and used by one
 // goroutine at a time. It keeps memory in proportion to the largest block it has
-// seen (about 10 MiB for blocks of TargetRawBytes).
+// seen: 9 MB for blocks of TargetRawBytes (14 MB at level 3, 6 MB plain).
 type Encoder struct {
 	opts  EncoderOptions
 	zstd  *zstd.Encoder
@@ -63,7 +63,7 @@ func (e *Encoder) Encode(dst []byte, rows *Rows) ([]byte, error) {
 		return dst, err
 	}
 	for i := range e.parts {
-		e.parts[i] = e.parts[i][:0]
+		e.parts[i] = trim(e.parts[i])
 	}
 	e.collectStreams(rows, &h)
 	e.encodeStreams(h.minTime)
@@ -208,7 +208,7 @@ func (e *Encoder) appendOwnInts(p []byte, v []uint64) []byte {
 func (e *Encoder) encodePlain(rows *Rows) {
 	e.ints.reset()
 	lens := e.ints.alloc(rows.Len())
-	e.text = e.text[:0]
+	e.text = trim(e.text)
 	for i, l := range rows.Lines {
 		lens[i] = uint64(len(l))
 		e.text = append(e.text, l...)

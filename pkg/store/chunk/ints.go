@@ -64,7 +64,9 @@ func (e *intsEncoder) reset() {
 	clear(e.seen)
 	clear(e.seenVals)
 	e.seenVals = e.seenVals[:0]
-	e.arena = e.arena[:0]
+	if e.arena = e.arena[:0]; cap(e.arena) > keepInts {
+		e.arena = nil
+	}
 }
 
 // alloc returns memory for n integers that stays valid until reset: references

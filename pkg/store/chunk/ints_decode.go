@@ -27,7 +27,9 @@ type intsDecoder struct {
 
 // reset starts a new table that may use up to budget integers.
 func (d *intsDecoder) reset(budget int) {
-	d.arena = d.arena[:0]
+	if d.arena = d.arena[:0]; cap(d.arena) > keepInts {
+		d.arena = nil
+	}
 	d.seen = d.seen[:0]
 	d.budget = budget
 }

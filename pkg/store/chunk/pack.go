@@ -13,6 +13,21 @@ const (
 	codecZstd   = 1
 )
 
+// keepBytes and keepInts are what reused buffers keep at most from one block to
+// the next, so that one huge line does not hold memory for ever.
+const (
+	keepBytes = 4 * TargetRawBytes
+	keepInts  = 1 << 20
+)
+
+// trim empties a reused buffer and gives an oversized one away.
+func trim(b []byte) []byte {
+	if cap(b) > keepBytes {
+		return nil
+	}
+	return b[:0]
+}
+
 // zstdWindow bounds what compressing and decompressing keep: more than a block
 // of TargetRawBytes has nothing to refer to.
 const zstdWindow = 1 << 20
@@ -25,9 +40,10 @@ func newZstdEncoder(level int) (*zstd.Encoder, error) {
 	case 3:
 		l = zstd.SpeedBetterCompression
 	}
-	// The frame checksum would repeat the section's CRC.
+	// The frame checksum would repeat the section's CRC. Entropy coding of texts
+	// without matches takes a quarter off base64, which is stored otherwise.
 	z, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(l), zstd.WithEncoderConcurrency(1),
-		zstd.WithEncoderCRC(false), zstd.WithWindowSize(zstdWindow))
+		zstd.WithEncoderCRC(false), zstd.WithWindowSize(zstdWindow), zstd.WithAllLitEntropyCompression(true))
 	if err != nil {
 		return nil, fmt.Errorf("set up zstd: %w", err)
 	}

@@ -1,6 +1,7 @@
 package chunk
 
 import (
+	"encoding/base64"
 	"errors"
 	"flag"
 	"fmt"
@@ -332,4 +333,72 @@ func withMetadata(pairs ...string) *Rows {
 	}
 	rows.Metadata = []labels.Labels{b.Labels()}
 	return rows
+}
+
+// TestWorstCases: lines without any structure cost hardly more than plain text.
+func TestWorstCases(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	words := strings.Fields("the quick brown fox jumps over the lazy dog while nobody understands why documentation went missing and retries hide errors until queues overflow again")
+	random := func() []byte {
+		b := make([]byte, 120)
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		return b
+	}
+	prose := func(n int) string {
+		p := make([]string, n)
+		for i := range p {
+			p[i] = words[r.IntN(len(words))]
+		}
+		return strings.Join(p, " ")
+	}
+	for name, f := range map[string]func() string{
+		"random":  func() string { return string(random()) },
+		"base64":  func() string { return base64.StdEncoding.EncodeToString(random()) },
+		"prose":   func() string { return prose(5 + r.IntN(20)) },
+		"10 kB":   func() string { return prose(1700) },
+		"floats":  func() string { return fmt.Sprint(r.Float64(), r.NormFloat64()) },
+		"quotes":  func() string { return strings.Repeat(`"`, r.IntN(20)) },
+		"numbers": func() string { return fmt.Sprint(r.IntN(100)) },
+		"keys": func() string {
+			s := "{"
+			for range 6 {
+				s += fmt.Sprintf(`"%c%c%c":%d,`, 'a'+r.IntN(26), 'a'+r.IntN(26), 'a'+r.IntN(5), r.IntN(10000))
+			}
+			return s + "}"
+		},
+	} {
+		var lines []string
+		for n := 0; n < 256<<10 && len(lines) < 20000; n += len(lines[len(lines)-1]) {
+			lines = append(lines, f())
+		}
+		rows := oneStream(lines)
+		data := mustEncode(t, EncoderOptions{}, rows)
+		plain := mustEncode(t, EncoderOptions{Plain: true}, rows)
+		if d := diffRows(rows, mustDecode(t, data)); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+		if len(data)*100 > len(plain)*108 {
+			t.Errorf("%s: %d bytes, plain %d", name, len(data), len(plain))
+		}
+	}
+}
+
+// TestEncoderForgets: a huge line does not leave its memory behind.
+func TestEncoderForgets(t *testing.T) {
+	e, dec := NewEncoder(EncoderOptions{Level: 1}), must(NewDecoder())
+	for _, line := range []string{strings.Repeat("0123456789abcdef!", MaxRawBytes/17), "small"} {
+		b := must(OpenBytes(must(e.Encode(nil, oneStream([]string{line})))))
+		var rows Rows
+		if err := b.Decode(dec, &rows); err != nil || rows.Lines[0] != line {
+			t.Fatal(err)
+		}
+	}
+	if n := cap(e.text) + cap(e.parts[SectionRaw]); n > 2*keepBytes {
+		t.Errorf("encoder keeps %d bytes", n)
+	}
+	if n := cap(dec.lines) + cap(dec.raw); n > 2*keepBytes {
+		t.Errorf("decoder keeps %d bytes", n)
+	}
 }

@@ -16,6 +16,8 @@ const (
 	// A shape counts as keyed with this many keyed fields, when they outnumber
 	// the others two to one: its columns are shared with other shapes by key.
 	minKeyedFields = 3
+	// keepFields is what is kept of reused memory: 16 bytes each, twice.
+	keepFields = 1 << 19
 )
 
 // encShape is a shape while a block is written.
@@ -69,6 +71,9 @@ func (s *shaper) release() {
 	clear(s.index)
 	clear(s.byKey)
 	s.fields, s.vals, s.cols, s.shapes = s.fields[:0], s.vals[:0], s.cols[:0], s.shapes[:0]
+	if cap(s.fields) > keepFields {
+		s.fields, s.vals = nil, nil
+	}
 }
 
 // rowsOf appends the rows that have a value in a column.
