@@ -83,11 +83,12 @@ func (e *intsEncoder) alloc(n int) []uint64 {
 
 // intsStats is what one pass over the values tells.
 type intsStats struct {
-	min, max       uint64
-	minD, maxD     int64
-	maxZ           uint64
-	hash           uint64
-	deltaOverflows bool
+	min, max   uint64
+	minD, maxD int64
+	maxZ       uint64
+	hash       uint64
+	// changes is how often a value differs from the one before.
+	changes int
 }
 
 func statInts(v []uint64) intsStats {
@@ -103,6 +104,9 @@ func statInts(v []uint64) intsStats {
 			st.max = x
 		}
 		d := int64(x - prev)
+		if d != 0 {
+			st.changes++
+		}
 		if d < st.minD {
 			st.minD = d
 		}
@@ -231,6 +235,13 @@ func (e *intsEncoder) chooseKind(v []uint64, st *intsStats) int {
 			}
 		}
 		return best
+	}
+	if st.changes < len(v)/16 {
+		// Runs, as of rows sorted by stream: a sample would not show them.
+		if st.minD >= 0 {
+			return intsDelta
+		}
+		return intsZigzag
 	}
 	var s [sampleInts]uint64
 	// Neighbours matter to differences: the sample is one run from the middle.
