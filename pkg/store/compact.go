@@ -90,7 +90,7 @@ var errPlanChanged = errors.New("store: a delete request came in between")
 // so that arrival order is kept.
 func (db *DB) pickCompaction(blocks []*block.Block, deletes []deletion) []*block.Block {
 	for _, b := range blocks {
-		if len(concerned(deletes, b)) > 0 {
+		if len(concerned(deletes, b)) > 0 && b.BadChunks() == 0 {
 			return []*block.Block{b}
 		}
 	}
@@ -121,9 +121,10 @@ func compactableRuns(blocks []*block.Block, size int64) [][]*block.Block {
 	broken := map[closedRange]bool{}
 	for _, b := range blocks { // sorted by arrival
 		w := window(b.Meta.MinTime, size)
-		if !w.contains(b.Meta.MaxTime) {
-			// A wide block comes between the earlier and the later ones of every window
-			// that it touches.
+		if !w.contains(b.Meta.MaxTime) || b.BadChunks() > 0 {
+			// What cannot be read completely stays as it is until the retention takes
+			// it: somebody may want to rescue it. It comes, as a wide block does,
+			// between the earlier and the later ones of every window that it touches.
 			for v := range runs {
 				broken[v] = broken[v] || v.overlaps(b.Meta.MinTime, b.Meta.MaxTime)
 			}
@@ -256,6 +257,7 @@ func (db *DB) forgetDeletes(m *manifest, fresh []*block.Meta) {
 // as it is; the others are merged.
 func (db *DB) rewriteBlocks(ctx context.Context, rw *rewriter, set []*block.Block, deletes []deletion) error {
 	src := newSources(everything, db)
+	src.strict = true
 	groups := map[string][]*part{}
 	var keys []string
 	for i, b := range set {

@@ -69,6 +69,7 @@ func newReader(src *sources, backward, noText bool, opts *Options) *reader {
 }
 
 // before says whether row a of a part comes before row b in the reader's order.
+// It is false for a row and itself.
 func (r *reader) before(a, b rowRef) bool {
 	if a.ts != b.ts {
 		return (a.ts < b.ts) != r.backward
@@ -77,7 +78,10 @@ func (r *reader) before(a, b rowRef) bool {
 		rank := r.src.table.rank()
 		return (rank[a.id] < rank[b.id]) != r.backward
 	}
-	return (a.row < b.row) != r.backward
+	if r.backward {
+		return a.row > b.row
+	}
+	return a.row < b.row
 }
 
 // load fills the cursor with its next rows, at least one unless none is left.
@@ -97,7 +101,7 @@ func (r *reader) load(c *cursor) error {
 		rows = slices.DeleteFunc(rows, func(x rowRef) bool { return !r.before(after, x) })
 	}
 	r.sort(rows)
-	limit := max(r.maxRows/(r.open+1), 256)
+	limit := max(r.maxRows/(r.open+1), minCursorRows)
 	if len(rows) > limit {
 		rows, c.more = rows[:limit], true
 	}

@@ -41,6 +41,10 @@ const (
 	// maxChunkRows ends a chunk block of very short lines.
 	maxChunkRows = 1 << 16
 
+	// minCursorRows is the least number of rows that a reader looks ahead in a
+	// chunk block: fewer would make it read the times again too often.
+	minCursorRows = 64
+
 	defaultBatchRows  = 4096
 	defaultTailBuffer = 16 << 10
 	maxTailBytes      = 8 << 20

@@ -59,6 +59,8 @@ type Options struct {
 
 	// walHook fails operations of the write-ahead log in tests.
 	walHook func(op string) error
+	// readerBytes replaces what a reader may keep, in tests of small budgets.
+	readerBytes int
 	// noBackground leaves flushing and compaction to the tests.
 	noBackground bool
 }
@@ -146,7 +148,12 @@ func (o *Options) flushBytes() int64 { return o.MemoryLimit / 8 }
 func (o *Options) headLimit() int64 { return o.flushBytes() * 3 / 2 }
 
 // residentBytes is the text of decoded chunk blocks that one reader keeps.
-func (o *Options) residentBytes() int { return int(o.MemoryLimit / 8) }
+func (o *Options) residentBytes() int {
+	if o.readerBytes > 0 {
+		return o.readerBytes
+	}
+	return int(o.MemoryLimit / 8)
+}
 
 // arenaBytes is the text that one reader collects at a time when it reads from
 // more chunk blocks than it can keep.
@@ -155,5 +162,8 @@ func (o *Options) arenaBytes() int { return int(o.MemoryLimit / 32) }
 // cursorRows is the number of row references that one reader keeps, over all
 // chunk blocks it reads from at a time.
 func (o *Options) cursorRows() int {
+	if o.readerBytes > 0 {
+		return o.readerBytes / rowRefSize
+	}
 	return int(max(o.MemoryLimit/16/rowRefSize, 1<<14))
 }

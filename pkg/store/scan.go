@@ -101,13 +101,36 @@ func (p *part) streamsOf(fn func(id uint32)) {
 	}
 }
 
+// cluster is a number of parts that have to be merged.
+type cluster struct {
+	closedRange
+	parts []*part
+	into  *cluster // what it has been joined with
+}
+
+// root follows the joins.
+func (c *cluster) root() *cluster {
+	for c.into != nil {
+		c = c.into
+	}
+	return c
+}
+
+// join makes one cluster of two and returns it: the one that begins earlier, so
+// that clusters stay sorted.
+func (c *cluster) join(o *cluster) *cluster {
+	if o.lo < c.lo {
+		c, o = o, c
+	}
+	c.hi = max(c.hi, o.hi)
+	c.parts = append(c.parts, o.parts...)
+	o.into = c
+	return c
+}
+
 // tasksOf divides parts into tasks, sorted by time: parts in different tasks that
 // share a stream do not overlap in time, and the earlier one's task comes first.
 func tasksOf(parts []*part) [][]*part {
-	type cluster struct {
-		closedRange
-		parts []*part
-	}
 	slices.SortFunc(parts, func(a, b *part) int {
 		if c := compareInt64(a.lo, b.lo); c != 0 {
 			return c
@@ -119,43 +142,12 @@ func tasksOf(parts []*part) [][]*part {
 	})
 	clusters := make([]*cluster, len(parts))
 	for i, p := range parts {
-		clusters[i] = &cluster{closedRange{p.lo, p.hi}, []*part{p}}
+		clusters[i] = &cluster{closedRange: closedRange{p.lo, p.hi}, parts: []*part{p}}
 	}
 	// Joining two clusters widens them, which may make them overlap with others:
 	// repeat until nothing changes.
-	for joined := true; joined; {
-		joined = false
-		into := map[*cluster]*cluster{}
-		find := func(c *cluster) *cluster {
-			for into[c] != nil {
-				c = into[c]
-			}
-			return c
-		}
-		last := map[uint32]*cluster{} // of each stream, the one that ends last
-		for _, c := range clusters {
-			c0 := c
-			for _, p := range c0.parts {
-				p.streamsOf(func(id uint32) {
-					c = find(c)
-					l := last[id]
-					if l != nil {
-						l = find(l)
-					}
-					if l != nil && l != c && conflict(l.closedRange, c.closedRange, l.parts, p) {
-						// Keep the earlier one: clusters stay sorted by lo.
-						l.hi = max(l.hi, c.hi)
-						l.parts = append(l.parts, c.parts...)
-						into[c] = l
-						c, joined = l, true
-					}
-					if l == nil || l.hi <= c.hi {
-						last[id] = c
-					}
-				})
-			}
-		}
-		clusters = slices.DeleteFunc(clusters, func(c *cluster) bool { return into[c] != nil })
+	for joinNeighbours(clusters) {
+		clusters = slices.DeleteFunc(clusters, func(c *cluster) bool { return c.into != nil })
 	}
 	out := make([][]*part, len(clusters))
 	for i, c := range clusters {
@@ -164,15 +156,50 @@ func tasksOf(parts []*part) [][]*part {
 	return out
 }
 
-// conflict says whether the later part p of one cluster has to be merged with an
-// earlier cluster. Ranges that only touch need not, if arrival agrees with time.
-func conflict(l, c closedRange, earlier []*part, p *part) bool {
+// joinNeighbours joins clusters that share a stream and overlap, and says whether
+// there were any. Clusters are sorted by their beginning.
+func joinNeighbours(clusters []*cluster) bool {
+	joined := false
+	last := map[uint32]*cluster{} // of each stream, the one that ends last so far
+	for _, start := range clusters {
+		if start.into != nil {
+			continue
+		}
+		c := start
+		for _, p := range start.parts {
+			p.streamsOf(func(id uint32) {
+				l := last[id]
+				if l == nil {
+					last[id] = c
+					return
+				}
+				if l = l.root(); l == c {
+					return
+				}
+				if conflict(l, c) {
+					c = c.join(l)
+					joined = true
+				}
+				if l.hi <= c.hi {
+					last[id] = c
+				}
+			})
+		}
+	}
+	return joined
+}
+
+// conflict says whether two clusters that share a stream overlap. Ranges that
+// only touch do not, if arrival agrees with time.
+func conflict(l, c *cluster) bool {
 	if l.hi != c.lo {
 		return l.hi > c.lo
 	}
-	for _, e := range earlier {
-		if e.order > p.order {
-			return true
+	for _, a := range l.parts {
+		for _, b := range c.parts {
+			if a.hi >= c.lo && b.lo <= l.hi && a.order > b.order {
+				return true
+			}
 		}
 	}
 	return false

@@ -139,6 +139,18 @@ func (db *DB) chunkDamaged(p *part, err error) {
 	db.noteError(cerr)
 }
 
+// blockDamaged notes a block whose label index or directory cannot be read.
+func (db *DB) blockDamaged(b *block.Block, err error) {
+	const wholeBlock = -1
+	if !b.MarkBad(wholeBlock, err) {
+		return
+	}
+	db.badChunks.Add(int64(b.Meta.Stats.Chunks))
+	db.log.Error("a block is damaged: some or all of its entries are missing from answers", "block", b.Dir(), "entries", b.Meta.Stats.Rows,
+		"range", model.TimeRange{Start: b.Meta.MinTime, End: b.Meta.MaxTime}.String(), "err", err)
+	db.noteError(err)
+}
+
 // LabelNames returns the names of all labels of streams that the matchers select
 // and that have entries in the range, sorted. No matcher selects all.
 func (db *DB) LabelNames(ctx context.Context, r model.TimeRange, matchers []*labels.Matcher) ([]string, error) {

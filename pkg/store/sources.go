@@ -102,7 +102,9 @@ type sources struct {
 	rng      closedRange
 	needles  []string
 	matchers []*labels.Matcher
-	db       *DB // for damaged chunk blocks; nil in a rewrite of the head
+	db       *DB // notes damage; nil in a rewrite of the head
+	// strict makes damage an error instead of leaving out what is damaged.
+	strict bool
 
 	table  *streamTable
 	parts  []*part
@@ -144,9 +146,18 @@ func (s *sources) ids(n int) []uint32 {
 	return out
 }
 
-// expand looks up the parts of a block. Damage of the label index or the
-// directory is an error; of a chunk block only that chunk block is left out.
+// expand looks up the parts of a block. A block whose label index or directory is
+// damaged is noted and left out, unless the reader is strict.
 func (s *sources) expand(ctx context.Context, lb lazyBlock) ([]*part, error) {
+	parts, err := s.partsOf(ctx, lb)
+	if err == nil || s.strict || ctx.Err() != nil {
+		return parts, err
+	}
+	s.db.blockDamaged(lb.blk, err)
+	return nil, nil
+}
+
+func (s *sources) partsOf(ctx context.Context, lb lazyBlock) ([]*part, error) {
 	byOrdinal := make([]uint32, lb.blk.Meta.Stats.Streams)
 	var drops map[uint32][]closedRange
 	some := false
@@ -188,13 +199,18 @@ func (s *sources) expand(ctx context.Context, lb lazyBlock) ([]*part, error) {
 
 // streams calls fn for the wanted streams of a block, out of the label index.
 func (s *sources) streams(ctx context.Context, b *block.Block, deletes []deletion, fn func(labels.Labels)) error {
-	return b.Streams(ctx, s.matchers, func(st index.Selected) error {
+	err := b.Streams(ctx, s.matchers, func(st index.Selected) error {
 		r := closedRange{st.MinTime, st.MaxTime}
 		if s.rng.overlaps(r.lo, r.hi) && !covered(dropsOf(st, deletes), r) {
 			fn(st.Labels)
 		}
 		return nil
 	})
+	if err != nil && ctx.Err() == nil {
+		s.db.blockDamaged(b, err)
+		return nil
+	}
+	return err
 }
 
 // chunkPart returns nil when the chunk block has no wanted row.
@@ -291,6 +307,9 @@ func (s *sources) damaged(p *part, err error) error {
 	}
 	if s.db != nil {
 		s.db.chunkDamaged(p, err)
+	}
+	if s.strict {
+		return err
 	}
 	return nil
 }

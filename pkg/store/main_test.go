@@ -1,0 +1,30 @@
+package store
+
+import (
+	"os"
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) {
+	if run := os.Getenv(childEnv); run != "" {
+		os.Exit(childMain(run))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// testDir is a temporary directory, in memory where the system offers that: a
+// test makes thousands of syncs.
+func testDir(t testing.TB) string {
+	t.Helper()
+	if _, err := os.Stat("/dev/shm"); err != nil {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp("/dev/shm", "logstack-store")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
