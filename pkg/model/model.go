@@ -127,6 +127,9 @@ type SelectRequest struct {
 	// TimesOnly says that the reader does not look at Lines and Metadata: they
 	// are nil. Counting by stream then needs no decompression of text.
 	TimesOnly bool
+	// NoLines says that the reader does not look at Lines, but at Metadata: the
+	// store may leave Lines nil. It is a hint, like Contains.
+	NoLines bool
 	// BatchRows caps the rows of one EntryBatch; 0 means the store's choice.
 	// A reader with a small limit asks for small batches.
 	BatchRows int

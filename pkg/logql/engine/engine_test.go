@@ -172,16 +172,22 @@ func TestRequests(t *testing.T) {
 		{`sum by (pod) (rate({app="a"}[1m]))`, func(r model.SelectRequest) bool { return r.TimesOnly }},
 		{`sum(count_over_time({app="a"} | json [1m]))`, func(r model.SelectRequest) bool { return r.TimesOnly }},
 		{`absent_over_time({app="a"}[1m])`, func(r model.SelectRequest) bool { return r.TimesOnly }},
-		{`count_over_time({app="a"}[1m])`, func(r model.SelectRequest) bool { return !r.TimesOnly }},
-		{`sum without (pod) (rate({app="a"}[1m]))`, func(r model.SelectRequest) bool { return !r.TimesOnly }},
-		{`sum(bytes_rate({app="a"}[1m]))`, func(r model.SelectRequest) bool { return !r.TimesOnly }},
+		{`count_over_time({app="a"}[1m])`, func(r model.SelectRequest) bool { return !r.TimesOnly && r.NoLines }},
+		{`sum without (pod) (rate({app="a"}[1m]))`, func(r model.SelectRequest) bool { return !r.TimesOnly && r.NoLines }},
+		{`sum(bytes_rate({app="a"}[1m]))`, func(r model.SelectRequest) bool { return !r.TimesOnly && !r.NoLines }},
+		{`sum by (pod) (rate({app="a"} | drop __error__ | pod!="x" [1m]))`, func(r model.SelectRequest) bool { return r.TimesOnly }},
+		{`sum by (pod) (rate({app="a"} | label_format pod="{{.pod}}x" [1m]))`, func(r model.SelectRequest) bool { return r.TimesOnly }},
+		{`sum by (pod) (rate({app="a"} | label_format pod="{{__line__}}x" [1m]))`, func(r model.SelectRequest) bool { return !r.TimesOnly && !r.NoLines }},
+		{`sum(rate({app="a"} | label_format x="{{.}}" | x!="" [1m]))`, func(r model.SelectRequest) bool { return !r.TimesOnly && r.NoLines }},
+		{`sum by (pod) (rate({app="a"} | json [1m]))`, func(r model.SelectRequest) bool { return !r.NoLines }},
 		{`sum(rate({app="a"} |= "x" [1m]))`, func(r model.SelectRequest) bool { return !r.TimesOnly && r.Contains[0] == "x" }},
 		{`sum(rate({app="a"}[30s] offset 10s))`, func(r model.SelectRequest) bool {
 			return r.Range.Start == zero-40e9+1 && r.Range.End == zero+50e9+1
 		}},
 	} {
 		s := storeOf(2, 3)
-		if _, err := New(s, Options{}).Range(context.Background(), params(c.query)); err != nil {
+		_, err := New(s, Options{}).Range(context.Background(), params(c.query))
+		if _, failed := errors.AsType[*PipelineError](err); err != nil && !failed {
 			t.Errorf("%s: %v", c.query, err)
 		}
 		if len(s.requests) != 1 || !c.want(s.requests[0]) {

@@ -84,6 +84,7 @@ func (r *run) feed(ctx context.Context, n *logql.RangeAggregation, x *stage.Extr
 		Unordered: true,
 		Contains:  n.Selector.RequiredSubstrings(),
 		TimesOnly: x.TimesSuffice(),
+		NoLines:   x.NoLines(),
 	}
 	err := r.feedFrom(ctx, req, x, g, agg)
 	if !errors.Is(err, errNeedMetadata) {

@@ -45,7 +45,7 @@ func (r *run) logs(ctx context.Context, sel *logql.LogSelector, p Params) (res *
 	if p.Limit < firstBatchRows {
 		req.BatchRows = firstBatchRows
 	}
-	if !pl.NeedsLines() && p.Interval == 0 {
+	if pl.Empty() && p.Interval == 0 {
 		req.BatchRows = min(p.Limit, firstBatchRows)
 	}
 	it, err := r.e.querier.Select(ctx, req)

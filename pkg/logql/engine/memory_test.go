@@ -134,8 +134,10 @@ func (it *memoryIterator) Next(ctx context.Context) (*model.EntryBatch, error) {
 		if len(r.e.Line) > 0 {
 			line = unsafe.String(&it.text[at], len(r.e.Line))
 		}
-		b.Lines = append(b.Lines, line)
-		it.stats.Bytes += int64(len(line))
+		if !it.req.NoLines {
+			b.Lines = append(b.Lines, line)
+			it.stats.Bytes += int64(len(line))
+		}
 		b.Metadata = append(b.Metadata, r.e.Metadata)
 		meta = meta || !r.e.Metadata.IsEmpty()
 	}

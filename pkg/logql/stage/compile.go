@@ -2,6 +2,8 @@ package stage
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
@@ -36,6 +38,7 @@ func NewPipeline(stages []logql.Stage, c Config) (*Pipeline, error) {
 			}
 			// A filter does not care for the labels that stages before it set, so
 			// it moves in front of them unless one of them changes the line.
+			p.readsLines = true
 			if front {
 				p.filters = append(p.filters, f)
 			} else {
@@ -50,16 +53,14 @@ func NewPipeline(stages []logql.Stage, c Config) (*Pipeline, error) {
 		front = front && !changesLine(n)
 		if st != nil {
 			p.stages = append(p.stages, st)
+			p.readsLines = p.readsLines || readsLine(n)
 		}
 	}
 	return p, nil
 }
 
-// NeedsLines says whether the pipeline looks at lines at all.
-func (p *Pipeline) NeedsLines() bool { return len(p.filters) > 0 || len(p.stages) > 0 }
-
-// LineFiltersOnly says that no stage reads or makes labels.
-func (p *Pipeline) LineFiltersOnly() bool { return len(p.stages) == 0 }
+// Empty says that every entry passes as it is.
+func (p *Pipeline) Empty() bool { return len(p.filters) == 0 && len(p.stages) == 0 }
 
 func changesLine(n logql.Stage) bool {
 	switch n.(type) {
@@ -67,6 +68,19 @@ func changesLine(n logql.Stage) bool {
 		return true
 	}
 	return false
+}
+
+// readsLine says whether a stage does anything with the line.
+func readsLine(n logql.Stage) bool {
+	switch n := n.(type) {
+	case *logql.LabelFilter, *logql.DropLabels, *logql.KeepLabels:
+		return false
+	case *logql.LabelFormat:
+		return slices.ContainsFunc(n.Formats, func(f logql.LabelAssignment) bool { return strings.Contains(f.Template, lineFunc) })
+	case *logql.LineFormat:
+		return strings.Contains(n.Template, lineFunc)
+	}
+	return true
 }
 
 // compileStage makes a stage of a node; nil where nothing needs its labels.

@@ -60,12 +60,14 @@ type Extractor struct {
 	conv  func(string) (float64, error)
 	post  []Stage // the label filters behind unwrap
 
-	by      bool // names are the only labels kept; else they are taken away
-	names   []string
-	series  []labels.Labels
-	byKey   map[string]int
-	key     []byte
-	linesOf bool // something looks at lines
+	by     bool // names are the only labels kept; else they are taken away
+	names  []string
+	series []labels.Labels
+	byKey  map[string]int
+	key    []byte
+	reads  []string // labels that anything reads
+	few    bool     // reads are all of them
+	lines  bool     // something looks at lines
 }
 
 // NewExtractor compiles the inside of a range aggregation. by is the grouping
@@ -88,7 +90,8 @@ func NewExtractor(n *logql.RangeAggregation, by *logql.Grouping, c Config) (*Ext
 	case n.Op == logql.OpBytesOverTime || n.Op == logql.OpBytesRate:
 		x.kind = valueBytes
 	}
-	x.linesOf = x.kind == valueBytes || x.p.NeedsLines()
+	x.lines = x.kind == valueBytes || x.p.readsLines
+	x.collectReads(n, c.Hints)
 	return x, err
 }
 
@@ -119,15 +122,46 @@ func (x *Extractor) unwrap(u *logql.Unwrap) error {
 // from 0. The slice only grows.
 func (x *Extractor) Series() []labels.Labels { return x.series }
 
-// TimesSuffice says whether model.SelectRequest.TimesOnly gives the right
-// samples. It is so when no line is looked at and no label of metadata can end
-// up in a series; StreamSuffices tells for one stream.
-func (x *Extractor) TimesSuffice() bool { return !x.linesOf && x.by && x.kind == valueOne }
+// collectReads lists the labels that decide about samples and series.
+func (x *Extractor) collectReads(n *logql.RangeAggregation, h *Hints) {
+	if !x.by || h == nil || h.All {
+		return
+	}
+	x.few = true
+	for _, name := range h.Names {
+		if name != ErrorLabel && name != ErrorDetailsLabel {
+			x.reads = append(x.reads, name)
+		}
+	}
+	for _, st := range n.Selector.Stages {
+		var items []logql.LabelItem
+		switch st := st.(type) {
+		case *logql.DropLabels:
+			items = st.Items
+		case *logql.KeepLabels:
+			items = st.Items
+		}
+		for _, it := range items {
+			if it.Matcher != nil {
+				x.reads = append(x.reads, it.Name)
+			}
+		}
+	}
+}
 
-// StreamSuffices says whether a stream has every label that the series of its
-// entries are made of. One it lacks could come from metadata.
+// NoLines says that no line is looked at, see model.SelectRequest.NoLines.
+func (x *Extractor) NoLines() bool { return !x.lines }
+
+// TimesSuffice says whether model.SelectRequest.TimesOnly gives the right
+// samples of all streams for which StreamSuffices: those that have every label
+// that is read, so that none can come from metadata.
+func (x *Extractor) TimesSuffice() bool {
+	return !x.lines && x.few
+}
+
+// StreamSuffices says whether a stream has every label that is read.
 func (x *Extractor) StreamSuffices(stream labels.Labels) bool {
-	for _, name := range x.names {
+	for _, name := range x.reads {
 		if !stream.Has(name) {
 			return false
 		}

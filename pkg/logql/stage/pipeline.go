@@ -22,6 +22,8 @@ type Pipeline struct {
 	filters []*LineFilter // at the front: they run over a batch at a time
 	stages  []Stage       // the rest
 	budget  *Budget
+	// readsLines says whether any stage looks at lines.
+	readsLines bool
 
 	b       Builder
 	streams []*streamState

@@ -65,7 +65,7 @@ func simplePieces(list *parse.ListNode) ([]piece, bool) {
 				}
 				ps = append(ps, piece{label: a.Ident[0]})
 			case *parse.IdentifierNode:
-				if a.Ident != "__line__" {
+				if a.Ident != lineFunc {
 					return nil, false
 				}
 				ps = append(ps, piece{line: true})

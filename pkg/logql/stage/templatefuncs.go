@@ -45,7 +45,7 @@ type templateState struct {
 // little are bounded.
 func (s *templateState) funcs() template.FuncMap {
 	m := template.FuncMap{
-		"__line__":      func() string { return s.line },
+		lineFunc:        func() string { return s.line },
 		"__timestamp__": func() time.Time { return time.Unix(0, s.ts).UTC() },
 		"now":           func() time.Time { return s.now() },
 		loopFunc:        s.countLoop,
@@ -91,6 +91,9 @@ func (s *templateState) funcs() template.FuncMap {
 	}
 	return m
 }
+
+// lineFunc gives a template the line.
+const lineFunc = "__line__"
 
 // loopFunc is called at the start of each round of a {{range}}, see guardLoops.
 const loopFunc = "__loop__"
