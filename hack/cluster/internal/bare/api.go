@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -13,8 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
@@ -26,7 +28,16 @@ import (
 // fieldManager owns what up applies.
 const fieldManager = "logstack-cluster"
 
-func restConfig(kubeconfig string) (*rest.Config, error) {
+// api is a client of the cluster's API server, as administrator.
+type api struct {
+	kubernetes.Interface
+	dynamic dynamic.Interface
+	http    *http.Client
+}
+
+// openAPI makes a client from a kubeconfig; nothing is sent yet. The caller
+// closes it.
+func openAPI(kubeconfig string) (*api, error) {
 	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
@@ -34,17 +45,23 @@ func restConfig(kubeconfig string) (*rest.Config, error) {
 	cfg.QPS, cfg.Burst = 100, 100
 	cfg.Timeout = 10 * time.Second
 	// The API is on this machine: a proxy of the environment cannot reach it.
-	cfg.Proxy = noProxy
-	return cfg, nil
+	cfg.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
+	a := &api{}
+	if a.http, err = rest.HTTPClientFor(cfg); err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	if a.Interface, err = kubernetes.NewForConfigAndClient(cfg, a.http); err != nil {
+		return nil, err
+	}
+	a.dynamic, err = dynamic.NewForConfigAndClient(cfg, a.http)
+	return a, err
 }
 
-// apiReady asks the API server whether all of its start-up is done.
-func apiReady(ctx context.Context, cfg *rest.Config) error {
-	client, err := discovery.NewDiscoveryClientForConfig(cfg)
-	if err != nil {
-		return err
-	}
-	body, err := client.RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
+func (a *api) close() { utilnet.CloseIdleConnectionsFor(a.http.Transport) }
+
+// ready asks the API server whether all of its start-up is done.
+func (a *api) ready(ctx context.Context) error {
+	body, err := a.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(body))
 	}
@@ -53,16 +70,8 @@ func apiReady(ctx context.Context, cfg *rest.Config) error {
 
 // apply sends every object of a YAML stream by server-side apply. Objects that
 // need another one, such as a Service account, come after it in the stream.
-func apply(ctx context.Context, cfg *rest.Config, stream []byte) error {
-	disco, err := discovery.NewDiscoveryClientForConfig(cfg)
-	if err != nil {
-		return err
-	}
-	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(disco))
-	client, err := dynamic.NewForConfig(cfg)
-	if err != nil {
-		return err
-	}
+func (a *api) apply(ctx context.Context, stream []byte) error {
+	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(a.Discovery()))
 	for dec := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(stream), 4096); ; {
 		obj := &unstructured.Unstructured{}
 		if err := dec.Decode(obj); errors.Is(err, io.EOF) {
@@ -73,7 +82,7 @@ func apply(ctx context.Context, cfg *rest.Config, stream []byte) error {
 		if len(obj.Object) == 0 {
 			continue
 		}
-		if err := applyOne(ctx, mapper, client, obj); err != nil {
+		if err := applyOne(ctx, mapper, a.dynamic, obj); err != nil {
 			return fmt.Errorf("apply %s %s: %w", obj.GetKind(), obj.GetName(), err)
 		}
 	}
@@ -117,8 +126,8 @@ func waitFor(ctx context.Context, what string, timeout time.Duration, condition 
 }
 
 // nodeReady returns nil once the node is ready and takes pods.
-func nodeReady(ctx context.Context, client kubernetes.Interface) error {
-	node, err := client.CoreV1().Nodes().Get(ctx, NodeName, metav1.GetOptions{})
+func (a *api) nodeReady(ctx context.Context) error {
+	node, err := a.CoreV1().Nodes().Get(ctx, NodeName, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
@@ -139,15 +148,15 @@ func nodeReady(ctx context.Context, client kubernetes.Interface) error {
 }
 
 // dnsReady returns nil once CoreDNS answers.
-func dnsReady(ctx context.Context, client kubernetes.Interface) error {
-	d, err := client.AppsV1().Deployments("kube-system").Get(ctx, "coredns", metav1.GetOptions{})
+func (a *api) dnsReady(ctx context.Context) error {
+	d, err := a.AppsV1().Deployments("kube-system").Get(ctx, "coredns", metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
 	if d.Status.ReadyReplicas > 0 && d.Status.ObservedGeneration >= d.Generation {
 		return nil
 	}
-	pods, err := client.CoreV1().Pods("kube-system").List(ctx, metav1.ListOptions{LabelSelector: "k8s-app=kube-dns"})
+	pods, err := a.CoreV1().Pods("kube-system").List(ctx, metav1.ListOptions{LabelSelector: "k8s-app=kube-dns"})
 	if err != nil {
 		return err
 	}

@@ -15,7 +15,11 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain allows one kind of goroutine to stay: those that wait for the daemons
+// that TestCluster leaves running.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("os/exec.(*Cmd).Wait"))
+}
 
 // golden compares got with testdata/name.
 func golden(t *testing.T, name string, got []byte) {

@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
-	"net/url"
 	"os"
 	"text/tabwriter"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/binaries"
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/proc"
@@ -93,6 +90,9 @@ func (c *Cluster) Up(ctx context.Context) error {
 		return fmt.Errorf("%w\n\nLogs are in %s; `down` removes what has started", err, c.p.in("logs"))
 	}
 	c.printf("cluster up %s", time.Since(begin).Round(100*time.Millisecond))
+	if hint := proxyHint(); hint != "" {
+		c.printf("%s", hint)
+	}
 	return nil
 }
 
@@ -117,21 +117,18 @@ func (c *Cluster) Healthy(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	cfg, err := restConfig(c.Kubeconfig())
+	client, err := openAPI(c.Kubeconfig())
 	if err != nil {
 		return err
 	}
-	if err := apiReady(ctx, cfg); err != nil {
+	defer client.close()
+	if err := client.ready(ctx); err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
 	}
-	client, err := kubernetes.NewForConfig(cfg)
-	if err != nil {
-		return err
-	}
-	if err := nodeReady(ctx, client); err != nil {
+	if err := client.nodeReady(ctx); err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
-	if err := dnsReady(ctx, client); err != nil {
+	if err := client.dnsReady(ctx); err != nil {
 		return fmt.Errorf("CoreDNS: %w", err)
 	}
 	return nil
@@ -158,6 +155,29 @@ func (c *Cluster) Down(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	if !c.exists() {
+		// Up was refused before it changed anything.
+		return os.RemoveAll(c.p.root)
+	}
+	if err := c.undo(ctx, m); err != nil {
+		return fmt.Errorf("%w\n\nrun `down` again when the cause is gone; the state is kept in %s", err, c.p.root)
+	}
+	if err := os.RemoveAll(c.p.root); err != nil {
+		return fmt.Errorf("delete state: %w", err)
+	}
+	left, err := c.Leftovers(ctx)
+	if err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("left behind: %q", left)
+	}
+	c.printf("cluster down %s, nothing left behind", time.Since(begin).Round(100*time.Millisecond))
+	return nil
+}
+
+// undo stops everything and restores the machine, going on after an error.
+func (c *Cluster) undo(ctx context.Context, m *proc.Manager) error {
 	b, err := c.recall()
 	errs := []error{err}
 	// The kubelet would restart what is removed, so it goes first; the runtime
@@ -182,21 +202,7 @@ func (c *Cluster) Down(ctx context.Context) error {
 	} {
 		errs = append(errs, step())
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("%w\n\nrun `down` again when the cause is gone; the state is kept in %s", err, c.p.root)
-	}
-	if err := os.RemoveAll(c.p.root); err != nil {
-		return fmt.Errorf("delete state: %w", err)
-	}
-	left, err := c.Leftovers(ctx)
-	if err != nil {
-		return err
-	}
-	if len(left) > 0 {
-		return fmt.Errorf("left behind: %q", left)
-	}
-	c.printf("cluster down %s, nothing left behind", time.Since(begin).Round(100*time.Millisecond))
-	return nil
+	return errors.Join(errs...)
 }
 
 // Load imports image archives (OCI layout or docker-archive) into the node.
@@ -237,14 +243,11 @@ func (c *Cluster) Status(ctx context.Context, w io.Writer) error {
 		fmt.Fprintf(w, "\nnot healthy: %v\n", err)
 		return nil
 	}
-	cfg, err := restConfig(c.Kubeconfig())
+	client, err := openAPI(c.Kubeconfig())
 	if err != nil {
 		return err
 	}
-	client, err := kubernetes.NewForConfig(cfg)
-	if err != nil {
-		return err
-	}
+	defer client.close()
 	pods, err := client.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err
@@ -252,5 +255,3 @@ func (c *Cluster) Status(ctx context.Context, w io.Writer) error {
 	fmt.Fprintf(w, "\nhealthy, %d pods; export KUBECONFIG=%s\n", len(pods.Items), c.Kubeconfig())
 	return nil
 }
-
-func noProxy(*http.Request) (*url.URL, error) { return nil, nil }

@@ -62,15 +62,12 @@ func TestCluster(t *testing.T) {
 	if err := c.Up(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := restConfig(c.Kubeconfig())
+	client, err := openAPI(c.Kubeconfig())
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := kubernetes.NewForConfig(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ct := &clusterTest{Cluster: c, client: client, ns: namespace(t, client)}
+	t.Cleanup(client.close)
+	ct := &clusterTest{Cluster: c, client: client, ns: namespace(t, client, wasUp)}
 	t.Run("Version", ct.version)
 	t.Run("PodReachesServices", ct.podReachesServices)
 	t.Run("PodSecurity", ct.podSecurity)
@@ -161,8 +158,9 @@ func difference(a, b []string) []string {
 	return only
 }
 
-// namespace makes a restricted namespace that the test deletes.
-func namespace(t *testing.T, client kubernetes.Interface) string {
+// namespace makes a restricted namespace, and deletes it afterwards where the
+// cluster itself stays.
+func namespace(t *testing.T, client kubernetes.Interface, stays bool) string {
 	t.Helper()
 	ns, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		GenerateName: "cluster-test-", Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"},
@@ -171,8 +169,10 @@ func namespace(t *testing.T, client kubernetes.Interface) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		err := client.CoreV1().Namespaces().Delete(context.Background(), ns.Name, metav1.DeleteOptions{})
-		if err != nil && !errors.Is(err, syscall.ECONNREFUSED) {
+		if !stays {
+			return
+		}
+		if err := client.CoreV1().Namespaces().Delete(context.Background(), ns.Name, metav1.DeleteOptions{}); err != nil {
 			t.Error(err)
 		}
 	})

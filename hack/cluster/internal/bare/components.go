@@ -66,8 +66,7 @@ func (s *starter) credentials() error {
 			return err
 		}
 	}
-	s.api, err = restConfig(s.p.kubeconfig())
-	return err
+	return nil
 }
 
 func (s *starter) crt(name string) string { return filepath.Join(s.p.pki(), name+".crt") }
@@ -105,8 +104,7 @@ func (s *starter) etcd() proc.Spec {
 }
 
 func (s *starter) apiServer() proc.Spec {
-	ready := func(ctx context.Context) error { return apiReady(ctx, s.api) }
-	return s.spec(binaries.APIServer, ready,
+	return s.spec(binaries.APIServer, s.api.ready,
 		"--bind-address="+NodeIP, "--advertise-address="+NodeIP, fmt.Sprintf("--secure-port=%d", apiPort),
 		"--etcd-servers=https://"+hostPort("127.0.0.1", etcdPort),
 		"--etcd-cafile="+s.ca.CertFile(), "--etcd-certfile="+s.crt("apiserver-etcd"), "--etcd-keyfile="+s.key("apiserver-etcd"),

@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 
+	"golang.org/x/net/http/httpproxy"
 	"golang.org/x/sys/unix"
 )
 
@@ -212,22 +214,40 @@ func usableResolvConf() string {
 	return ""
 }
 
-// checkPorts makes sure that nobody else has the ports of the cluster.
+// checkPorts makes sure that nobody else has the ports of the cluster. The
+// node's address is not there yet when this is asked, so its ports must be free
+// on every address. That is also what keeps the cluster away from a machine that
+// runs another kubelet, whose pods and firewall chains look like ours.
 func checkPorts() error {
+	const loopback, every = "127.0.0.1", ""
 	for _, l := range []struct {
 		who, ip string
 		port    int
 	}{
-		{"etcd", "127.0.0.1", etcdPort}, {"etcd", "127.0.0.1", etcdPeerPort},
-		{"kube-apiserver", NodeIP, apiPort}, {"kubelet", NodeIP, kubeletPort}, {"kubelet", "127.0.0.1", kubeletHealth},
-		{"kube-controller-manager", "127.0.0.1", managerPort}, {"kube-scheduler", "127.0.0.1", schedulerPort},
-		{"kube-proxy", "127.0.0.1", proxyHealth}, {"kube-proxy", "127.0.0.1", proxyMetrics},
+		{"etcd", loopback, etcdPort}, {"etcd", loopback, etcdPeerPort},
+		{"kube-apiserver", every, apiPort}, {"kubelet", every, kubeletPort}, {"kubelet", loopback, kubeletHealth},
+		{"kube-controller-manager", loopback, managerPort}, {"kube-scheduler", loopback, schedulerPort},
+		{"kube-proxy", loopback, proxyHealth}, {"kube-proxy", loopback, proxyMetrics},
 	} {
 		s, err := net.Listen("tcp", hostPort(l.ip, l.port))
 		if err != nil {
-			return fmt.Errorf("port %s for %s is taken (%w): another Kubernetes runs here? Stop it, or use it with CLUSTER=current", hostPort(l.ip, l.port), l.who, err)
+			return fmt.Errorf("port %d for %s is taken (%w): another Kubernetes runs here? Stop it, or use it with CLUSTER=current", l.port, l.who, err)
 		}
 		s.Close()
 	}
 	return nil
+}
+
+// proxyHint says what to set when a proxy of the environment would come between
+// clients and the API; empty when none does.
+func proxyHint() string {
+	api, err := url.Parse(apiURL())
+	if err != nil {
+		return ""
+	}
+	proxy, err := httpproxy.FromEnvironment().ProxyFunc()(api)
+	if err != nil || proxy == nil {
+		return ""
+	}
+	return fmt.Sprintf("note: clients would ask the proxy %s for this cluster; export NO_PROXY=%s", proxy.Redacted(), NodeIP)
 }

@@ -9,9 +9,6 @@ import (
 	"net/http"
 	"time"
 
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/binaries"
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/pki"
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/proc"
@@ -37,7 +34,7 @@ type starter struct {
 	m        *proc.Manager
 	programs map[string]string
 	ca       *pki.Authority
-	api      *rest.Config
+	api      *api
 }
 
 // start brings every part up, in order, skipping what runs already.
@@ -45,6 +42,11 @@ func (c *Cluster) start(ctx context.Context, m *proc.Manager, programs map[strin
 	fresh, err := c.isFresh(m)
 	if err != nil {
 		return err
+	}
+	if fresh {
+		if err := checkPorts(); err != nil {
+			return err
+		}
 	}
 	if err := c.remember(); err != nil {
 		return err
@@ -56,11 +58,6 @@ func (c *Cluster) start(ctx context.Context, m *proc.Manager, programs map[strin
 	if err := networkUp(ctx); err != nil {
 		return err
 	}
-	if fresh {
-		if err := checkPorts(); err != nil {
-			return err
-		}
-	}
 	if err := c.writeConfig(facts); err != nil {
 		return err
 	}
@@ -68,6 +65,10 @@ func (c *Cluster) start(ctx context.Context, m *proc.Manager, programs map[strin
 	if err := s.credentials(); err != nil {
 		return err
 	}
+	if s.api, err = openAPI(c.Kubeconfig()); err != nil {
+		return err
+	}
+	defer s.api.close()
 	// The runtime and its images need no API: they come up beside it.
 	runtimeUp := make(chan error, 1)
 	if err := m.Launch(s.containerd()); err != nil {
@@ -118,26 +119,22 @@ func (s *starter) node(ctx context.Context) error {
 	if err := s.launchAll(ctx, []proc.Spec{s.kubelet(), s.kubeProxy()}); err != nil {
 		return err
 	}
-	client, err := kubernetes.NewForConfig(s.api)
-	if err != nil {
-		return err
-	}
 	// Before the node is ready, so that its first pods are scheduled at once.
 	addons, err := render("addons.yaml", newValues(s.p, hostFacts{ResolvConf: usableResolvConf()}))
 	if err != nil {
 		return err
 	}
-	if err := waitFor(ctx, "addons not applied", nodeTimeout, func(ctx context.Context) error { return apply(ctx, s.api, addons) }); err != nil {
+	if err := waitFor(ctx, "addons not applied", nodeTimeout, func(ctx context.Context) error { return s.api.apply(ctx, addons) }); err != nil {
 		return err
 	}
 	begin := time.Now()
-	err = waitFor(ctx, "node is not ready", nodeTimeout, func(ctx context.Context) error { return nodeReady(ctx, client) })
+	err = waitFor(ctx, "node is not ready", nodeTimeout, s.api.nodeReady)
 	if err != nil {
 		return fmt.Errorf("%w\nthe end of %s:\n%s", err, s.m.LogFile(binaries.Kubelet), s.m.Tail(binaries.Kubelet))
 	}
 	s.printf("node ready %s", time.Since(begin).Round(100*time.Millisecond))
 	begin = time.Now()
-	err = waitFor(ctx, "CoreDNS is not ready", dnsTimeout, func(ctx context.Context) error { return dnsReady(ctx, client) })
+	err = waitFor(ctx, "CoreDNS is not ready", dnsTimeout, s.api.dnsReady)
 	if err != nil {
 		return fmt.Errorf("%w\nthe end of %s:\n%s", err, s.m.LogFile(binaries.Kubelet), s.m.Tail(binaries.Kubelet))
 	}

@@ -64,8 +64,12 @@ func Build(ctx context.Context, cache *binaries.Cache, log io.Writer, images ...
 
 // pack runs hack/image, which is part of the product's module.
 func pack(ctx context.Context, moduleDir, program, tag, archive string) error {
+	platform := "linux/" + runtime.GOARCH
+	if runtime.GOARCH == "arm" {
+		platform += "/v7"
+	}
 	cmd := exec.CommandContext(ctx, "go", "run", "./hack/image", "-prebuilt", program, "-tag", tag, "-o", archive,
-		"-platforms", "linux/"+runtime.GOARCH, "-version", binaries.KubernetesVersion, "-commit", "none")
+		"-platforms", platform, "-version", binaries.KubernetesVersion, "-commit", "none")
 	cmd.Dir = filepath.Dir(filepath.Dir(moduleDir))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("pack %s: %w\n%s", tag, err, bytes.TrimSpace(out))
