@@ -37,6 +37,7 @@ type Collector struct {
 	problems []string
 	wg       sync.WaitGroup
 	ctx      context.Context // of Run
+	began    time.Time
 }
 
 // running is a target with its goroutine.
@@ -130,7 +131,7 @@ func (c *Collector) Run(ctx context.Context) error {
 		c.batcher.run(context.WithoutCancel(ctx), stopBatcher)
 	}()
 	c.mu.Lock()
-	c.ctx = ctx
+	c.ctx, c.began = ctx, time.Now()
 	c.mu.Unlock()
 
 	c.discover(ctx) // returns when ctx has ended
@@ -272,7 +273,7 @@ func (c *Collector) allSeen() {
 		t := newTarget(c, v, "")
 		t.committed, t.storedLabels, t.deleted = s.pos, s.labels, true
 		if s.labels.IsEmpty() {
-			t.committed.done = true // there is no stream to put a gap entry into
+			t.committed.done, t.committed.last = true, true // there is no stream to put a gap entry into
 		}
 		delete(c.saved, k)
 		c.launch(t)

@@ -32,11 +32,11 @@ func (c *Collector) discover(ctx context.Context) {
 		factories = append(factories, f)
 		pods = append(pods, f.Core().V1().Pods().Informer())
 	}
-	namespacesInformer := c.watchNamespaces(ctx, factories[0], pods)
-	if namespacesInformer != nil {
+	if f := c.watchNamespaces(ctx, pods); f != nil {
+		factories = append(factories, f)
 		// First, so that nothing of a namespace that opted out is read.
-		go namespacesInformer.Run(ctx.Done())
-		cache.WaitForCacheSync(ctx.Done(), namespacesInformer.HasSynced)
+		f.Start(ctx.Done())
+		f.WaitForCacheSync(ctx.Done())
 	}
 	var synced []cache.InformerSynced
 	for _, p := range pods {
@@ -71,13 +71,14 @@ func (c *Collector) discover(ctx context.Context) {
 
 // watchNamespaces follows the opt-out annotation of namespaces, if the
 // collector may see namespaces; it is not needed otherwise.
-func (c *Collector) watchNamespaces(ctx context.Context, f informers.SharedInformerFactory, pods []cache.SharedIndexInformer) cache.SharedIndexInformer {
+func (c *Collector) watchNamespaces(ctx context.Context, pods []cache.SharedIndexInformer) informers.SharedInformerFactory {
 	for _, verb := range []string{"list", "watch"} {
 		if ok, err := c.may(ctx, permission{verb, "namespaces", ""}, metav1.NamespaceAll); err != nil || !ok {
 			c.opts.Logger.Info("namespaces may not be listed: the annotation " + AnnotationCollect + " is honoured on pods only")
 			return nil
 		}
 	}
+	f := informers.NewSharedInformerFactoryWithOptions(c.client, 0, informers.WithTransform(stripObject))
 	inf := f.Core().V1().Namespaces().Informer()
 	c.reportWatchErrors(inf, "namespaces")
 	changed := func(o any) {
@@ -99,7 +100,7 @@ func (c *Collector) watchNamespaces(ctx context.Context, f informers.SharedInfor
 	if err != nil {
 		return nil
 	}
-	return inf
+	return f
 }
 
 // setQuiet notes whether a namespace opted out; true means that this is new.
@@ -142,11 +143,12 @@ func stripPod(o *corev1.Pod) *corev1.Pod {
 	p.Labels = pick(o.Labels, "app.kubernetes.io/name", "app", "k8s-app", "pod-template-hash")
 	p.Annotations = pick(o.Annotations, AnnotationCollect, AnnotationExcludeContainers)
 	p.Spec.NodeName = o.Spec.NodeName
+	p.Spec.RestartPolicy = o.Spec.RestartPolicy
 	p.Spec.TerminationGracePeriodSeconds = o.Spec.TerminationGracePeriodSeconds
 	names := func(cs []corev1.Container) []corev1.Container {
 		out := make([]corev1.Container, len(cs))
 		for i := range cs {
-			out[i].Name = cs[i].Name
+			out[i].Name, out[i].RestartPolicy = cs[i].Name, cs[i].RestartPolicy
 		}
 		return out
 	}

@@ -42,7 +42,8 @@
 //	│ version=1 │ flags   │ len uv │ instance │ restart uv  │ if anchor: ts 8, hash 8, ordinal uv   │
 //	│ 1 byte    │ 1 byte  │ short id          │             │                                      │
 //	└───────────┴─────────┴───────────────────┴─────────────┴──────────────────────────────────────┘
-//	flags: 1 the run has ended and is stored to its end, 2 an anchor follows
+//	flags: 1 the run has ended and is stored to its end, 2 an anchor follows,
+//	       4 no run comes after this one
 //	hash:  xxhash64 of the line's kept text
 //
 //	┌───────────┬──────────┬─────────────────────────────────────────┐

@@ -3,7 +3,6 @@ package podlogs
 import (
 	"context"
 	"errors"
-	"strings"
 )
 
 // maxDrainFailures is how many refusals of an ended run's log are taken as
@@ -21,7 +20,7 @@ func (t *target) drain(ctx context.Context, v *containerView, inst instance, pre
 	defer r.close()
 	err := t.drainOnce(r.ctx, v, r, inst, previous)
 	if err == nil {
-		t.failures, t.checkedTail = 0, record{}
+		t.failures, t.tail = 0, tailCheck{}
 		t.retry.reset()
 		return nil
 	}
@@ -43,21 +42,20 @@ func (t *target) drainOnce(ctx context.Context, v *containerView, r *reading, in
 	if err != nil {
 		return errors.Join(err, r.finishQuietly())
 	}
-	if !t.endConfirmed(&end, newest) {
-		err := end.inbandTail()
-		if err == nil {
-			err = errUnverified
-		}
+	if err := t.confirmEnd(r, &end, newest); err != nil {
 		return errors.Join(err, r.finishQuietly())
 	}
 	if !proven && !t.stillServes(ctx, v, inst, previous) {
 		return errors.Join(errInstanceMoved, r.finishQuietly())
 	}
 	if end.hasTail {
-		line := rawLine{ts: end.tail.ts, hash: end.tail.hash, stamped: true, text: []byte(end.tail.text), full: end.tail.full}
+		line := end.tail.line()
 		if err := r.accept(&line); err != nil {
 			return err
 		}
+	}
+	if r.late && !r.cur.anchor.valid() && r.gap == nil && inst.ended.Sub(inst.started) > rotationInterval {
+		r.gap = &gap{reason: GapRotatedAway, from: inst.started.UnixNano(), container: inst.id}
 	}
 	if r.gap != nil { // the file after the rotation stayed empty
 		g := *r.gap
@@ -65,7 +63,7 @@ func (t *target) drainOnce(ctx context.Context, v *containerView, r *reading, in
 		r.gap = nil
 		r.addGap(g)
 	}
-	r.done = true
+	r.done, r.last = true, v.last && !previous
 	return r.end()
 }
 
@@ -74,26 +72,38 @@ func (r *reading) finishQuietly() error {
 	return errors.Join(r.flush(), r.wait())
 }
 
-// endConfirmed compares the end of a read with the newest record of the file.
-func (t *target) endConfirmed(end *ending, newest *record) bool {
+// confirmEnd compares the end of a read with the newest record of the file. nil
+// means that the read came to the end.
+func (t *target) confirmEnd(r *reading, end *ending, newest *record) error {
+	last := end.last
+	if end.hasTail {
+		last = end.tail
+	}
 	switch {
+	case newest == nil && !end.any && !end.hasTail:
+		return nil
 	case newest == nil:
-		return !end.any && !end.hasTail
-	case end.hasTail:
-		// The probe shows the last fragment of a line that may have had many.
-		if end.tail.stamped && newest.text != "" && newest.ts >= end.tail.ts && strings.HasSuffix(end.tail.text, newest.text) {
-			return true
+	case last.stamped && newest.sameAs(last) && newest.open == last.open:
+		return nil
+	case last.stamped && last.open && newest.open && last.endsAs(*newest):
+		return nil // an unterminated line is the only one without a newline
+	default:
+		t.tail.failed(*newest, r.cur.anchor)
+		enough := 10 * tailChecks
+		if last.stamped && last.endsAs(*newest) {
+			enough = tailChecks
 		}
-	case end.any && newest.equal(end.last):
-		return true
+		if t.tail.times >= enough && end.inbandTail() == nil {
+			if enough > tailChecks && r.gap == nil {
+				r.gap = &gap{reason: GapUnavailable, from: r.cur.anchor.ts, container: r.cur.instance}
+			}
+			return nil
+		}
 	}
-	// Fragments and spliced lines look different from behind. A file that shows
-	// the same end twice, after a read from the anchor on, has that end.
-	if t.checkedTail == *newest {
-		return end.inbandTail() == nil
+	if err := end.inbandTail(); err != nil {
+		return err
 	}
-	t.checkedTail = *newest
-	return false
+	return errUnverified
 }
 
 // stillServes says whether the status maps to the same run as before the read.
@@ -128,7 +138,7 @@ func (t *target) giveUp(ctx context.Context, v *containerView, inst instance, ca
 		r.addGap(g)
 	}
 	t.c.log.warn("giveup "+t.key.String(), "the log of an ended container can no longer be read", "target", t.name(), "err", cause)
-	r.done = true
+	r.done, r.last = true, v.last && inst.id == v.current.id
 	t.failures = 0
 	return r.end()
 }

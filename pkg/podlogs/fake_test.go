@@ -3,9 +3,12 @@ package podlogs
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -40,6 +43,9 @@ type cluster struct {
 	bodyFault  func(o *corev1.PodLogOptions) *bodyFault
 	opens      map[string]int
 	openStream int
+	// epoch grows when all open streams are cut, with cutErr.
+	epoch  int
+	cutErr error
 }
 
 // bodyFault ends a body early.
@@ -47,6 +53,7 @@ type bodyFault struct {
 	after int    // bytes delivered before
 	text  string // appended to the body
 	err   error  // io.EOF or a connection's error
+	stuck bool   // see fakeBody.stuck
 }
 
 type fakePod struct {
@@ -58,6 +65,7 @@ type fakePod struct {
 
 type fakeContainer struct {
 	current, previous *fakeRun
+	runs              []*fakeRun // all of them, for the judge
 }
 
 // fakeRun is one run of a container; files are its generations, the last is live.
@@ -99,7 +107,8 @@ func (k *cluster) addPod(name string, containers ...string) *fakePod {
 	}
 	for _, c := range containers {
 		p.pod.Spec.Containers = append(p.pod.Spec.Containers, corev1.Container{Name: c})
-		p.containers[c] = &fakeContainer{current: newRun(name, c, 0)}
+		run := newRun(name, c, 0)
+		p.containers[c] = &fakeContainer{current: run, runs: []*fakeRun{run}}
 	}
 	k.pods["default/"+name] = p
 	k.status(p)
@@ -200,6 +209,7 @@ func (k *cluster) number(p *fakePod, container string, n int) {
 		k.writeLine(run, fakeLine{ts: time.Now(), text: fmt.Sprintf("%d/%d", run.restart, run.seq)})
 		run.seq++
 	}
+	traceOp("default/%s:%s wrote to %d/%d", p.pod.Name, container, run.restart, run.seq-1)
 	p.touch()
 }
 
@@ -209,6 +219,7 @@ func (k *cluster) rotate(p *fakePod, container string) {
 	defer k.mu.Unlock()
 	run := p.containers[container].current
 	run.files = append(run.files, &fakeFile{})
+	traceOp("default/%s:%s rotated", p.pod.Name, container)
 	p.touch()
 }
 
@@ -229,6 +240,7 @@ func (k *cluster) restart(p *fakePod, container string) {
 		}
 		c.previous = c.current
 		c.current = newRun(p.pod.Name, container, c.previous.restart+1)
+		c.runs = append(c.runs, c.current)
 	})
 }
 
@@ -249,6 +261,17 @@ func (k *cluster) remove(p *fakePod) {
 	k.mu.Unlock()
 	if err := k.client.CoreV1().Pods("default").Delete(context.Background(), p.pod.Name, metav1.DeleteOptions{}); err != nil {
 		k.t.Error(err)
+	}
+}
+
+// cut ends all open streams.
+func (k *cluster) cut(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.epoch++
+	k.cutErr = err
+	for _, p := range k.pods {
+		p.touch()
 	}
 }
 
@@ -280,7 +303,7 @@ func (k *cluster) open(ctx context.Context, namespace, pod string, o *corev1.Pod
 	if run == nil {
 		return nil, apierrors.NewBadRequest("previous terminated container not found")
 	}
-	b := &fakeBody{k: k, p: p, run: run, ctx: ctx, o: o, gen: len(run.files) - 1, fault: &bodyFault{after: -1}}
+	b := &fakeBody{epoch: k.epoch, k: k, p: p, run: run, ctx: ctx, o: o, gen: len(run.files) - 1, fault: &bodyFault{after: -1}}
 	if o.SinceTime != nil {
 		b.since = o.SinceTime.Time
 	}
@@ -289,7 +312,7 @@ func (k *cluster) open(ctx context.Context, namespace, pod string, o *corev1.Pod
 	}
 	if k.bodyFault != nil {
 		if f := k.bodyFault(o); f != nil {
-			b.fault = f
+			b.fault, b.stuck = f, f.stuck
 		}
 	}
 	k.openStream++
@@ -320,7 +343,9 @@ type fakeBody struct {
 	fault     *bodyFault
 	failed    bool
 	closed    bool
-	lastCheck bool
+	epoch     int
+	// stuck follows stay on a rotated file until the next rotation (R1).
+	stuck bool
 }
 
 func (b *fakeBody) Read(p []byte) (int, error) {
@@ -329,6 +354,10 @@ func (b *fakeBody) Read(p []byte) (int, error) {
 			return 0, b.ctx.Err()
 		}
 		b.k.mu.Lock()
+		if b.epoch != b.k.epoch {
+			b.k.mu.Unlock()
+			return 0, b.k.cutErr
+		}
 		if b.failed {
 			b.k.mu.Unlock()
 			return 0, b.fault.err
@@ -382,6 +411,9 @@ func (b *fakeBody) refill() {
 			}
 		}
 		if len(b.buf) > 0 || !b.o.Follow || b.gen == len(b.run.files)-1 {
+			return
+		}
+		if b.stuck && b.gen == len(b.run.files)-2 {
 			return
 		}
 		// The watcher saw the new file; one that came and went while the
@@ -475,6 +507,14 @@ func (m *memory) lines(instance string) []string {
 	return out
 }
 
+var traceFlag = flag.Bool("trace", false, "log what the collector does")
+
+func traceOp(format string, args ...any) {
+	if *traceFlag {
+		fmt.Fprintf(os.Stderr, "%s      OP %s\n", time.Now().UTC().Format("time=2006-01-02T15:04:05.000Z"), fmt.Sprintf(format, args...))
+	}
+}
+
 var errKilled = errors.New("killed")
 
 // collecting is a running collector.
@@ -488,6 +528,9 @@ type collecting struct {
 func startCollector(t *testing.T, k *cluster, m *memory, change ...func(*Options)) *collecting {
 	t.Helper()
 	o := Options{Client: k.client, RESTConfig: &rest.Config{}, Sink: m, Marks: m, opener: k, FlushInterval: 50 * time.Millisecond}
+	if *traceFlag {
+		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
 	for _, f := range change {
 		f(&o)
 	}

@@ -26,7 +26,12 @@ const (
 	endGrace = 10 * time.Second
 	// stuckPatience is how long a record that a probe has seen may take to
 	// arrive in the follow.
-	stuckPatience = 2 * time.Second
+	stuckPatience = time.Second
+	// firstProbe is when a new follow without data is probed first. A rotation
+	// between the kubelet's opening of the file and its first look at the
+	// directory leaves the follow on the old file until the next rotation, which
+	// may come after 10 seconds; what was written between is then skipped.
+	firstProbe = time.Second
 )
 
 // silences are the times after the last line at which the end of the file is
@@ -251,7 +256,7 @@ func (s *stream) ended(err error) {
 	s.err = errEOF
 	if s.lr.tail(&line) {
 		s.has = true
-		s.tail = record{ts: line.ts, hash: line.hash, stamped: line.stamped, text: string(line.text), full: line.full}
+		s.tail = recordOf(&line, true)
 	}
 }
 
@@ -267,6 +272,7 @@ func (t *target) follow(ctx context.Context, v *containerView, inst instance) er
 	defer r.close()
 	f := follower{t: t, r: r, view: v, inst: inst}
 	t.endSeen = false
+	t.lastData.Store(time.Now().UnixNano()) // idle from now on
 	s, err := t.openFollow(r.ctx, v, r, &f.turn)
 	if err != nil {
 		return err
@@ -307,9 +313,9 @@ func (f *follower) watch(ctx context.Context) error {
 	defer func() { f.opened = time.Since(begin) }()
 	renew := begin.Add(renewAfter + rand.N(renewJitter))
 	lastData, probes := t.lastData.Load(), 0
-	silent := begin
+	silent := begin.Add(firstProbe - silences[0])
 	var deadline time.Time
-	timer := time.NewTimer(silences[0])
+	timer := time.NewTimer(firstProbe)
 	defer timer.Stop()
 	for {
 		select {
@@ -391,7 +397,7 @@ func (f *follower) probe(ctx context.Context) error {
 	t := f.t
 	before := t.lastData.Load()
 	newest, err := t.probeTail(ctx, f.view, false)
-	if err != nil || newest == nil || newest.text != "" || f.knows(*newest) {
+	if err != nil || newest == nil || newest.open || f.knows(*newest) {
 		return nil // a failed probe says nothing, half a line is on its way
 	}
 	if err := f.pause(ctx, stuckPatience); err != nil {
@@ -400,8 +406,8 @@ func (f *follower) probe(ctx context.Context) error {
 	if t.lastData.Load() != before || f.knows(*newest) {
 		return nil
 	}
-	t.checkedTail = *newest
 	f.turn.Lock()
+	t.tail.failed(*newest, f.r.cur.anchor)
 	if newest.ts < f.r.cur.anchor.ts {
 		t.noSince = true
 	}
@@ -428,7 +434,7 @@ func (f *follower) pause(ctx context.Context, d time.Duration) error {
 func (f *follower) knows(newest record) bool {
 	f.turn.Lock()
 	defer f.turn.Unlock()
-	return newest.is(f.r.cur.anchor) || newest == f.t.checkedTail
+	return newest.is(f.r.cur.anchor) || f.t.tail.settled(newest, f.r.cur.anchor)
 }
 
 // renew opens the follow again and lets the new one go on where the old one
@@ -471,6 +477,6 @@ func (f *follower) classifyEnd() error {
 	}
 	// The pod is gone: nothing can confirm the unterminated last line, and
 	// nothing will complete it.
-	line := rawLine{ts: s.tail.ts, hash: s.tail.hash, stamped: true, text: []byte(s.tail.text), full: s.tail.full}
+	line := s.tail.line()
 	return errors.Join(errEOF, f.r.accept(&line))
 }

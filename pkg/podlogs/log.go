@@ -38,12 +38,6 @@ func (l *limitedLog) warn(key, msg string, args ...any) {
 	}
 }
 
-func (l *limitedLog) debug(key, msg string, args ...any) {
-	if ok, _ := l.allow("debug " + key); ok {
-		l.log.Debug(msg, args...)
-	}
-}
-
 func (l *limitedLog) allow(key string) (ok bool, suppressed int) {
 	now := time.Now()
 	l.mu.Lock()

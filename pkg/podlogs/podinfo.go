@@ -22,8 +22,8 @@ type instance struct {
 	// id is the short container id, "" for none.
 	id      string
 	restart int32
-	// finished says that the run has ended.
-	finished bool
+	// finished says that the run has ended, clean that its exit code was 0.
+	finished, clean bool
 	// started and ended are 0 when not known. The status has whole seconds.
 	started, ended time.Time
 }
@@ -41,7 +41,7 @@ type containerView struct {
 	// current is the run that a plain request serves, previous the one that
 	// previous=true serves.
 	current, previous instance
-	// last says that current will never be followed by another run.
+	// last says that current has ended and no other run will follow.
 	last bool
 	// terminating says that the pod has been asked to stop.
 	terminating bool
@@ -58,21 +58,36 @@ func containerViews(pod *corev1.Pod) []*containerView {
 	}
 	excluded := pod.Annotations[AnnotationExcludeContainers]
 	views := make([]*containerView, 0, len(pod.Spec.Containers)+len(pod.Spec.InitContainers))
-	add := func(name string, statuses []corev1.ContainerStatus) {
+	add := func(name string, policy corev1.RestartPolicy, statuses []corev1.ContainerStatus) {
 		if !listed(excluded, name) {
-			views = append(views, newContainerView(pod, name, statuses))
+			views = append(views, newContainerView(pod, name, policy, statuses))
 		}
 	}
 	for i := range pod.Spec.InitContainers {
-		add(pod.Spec.InitContainers[i].Name, pod.Status.InitContainerStatuses)
+		c := &pod.Spec.InitContainers[i]
+		policy := corev1.RestartPolicyOnFailure
+		if pod.Spec.RestartPolicy == corev1.RestartPolicyNever {
+			policy = corev1.RestartPolicyNever
+		}
+		add(c.Name, policyOf(c, policy), pod.Status.InitContainerStatuses)
 	}
 	for i := range pod.Spec.Containers {
-		add(pod.Spec.Containers[i].Name, pod.Status.ContainerStatuses)
+		c := &pod.Spec.Containers[i]
+		add(c.Name, policyOf(c, pod.Spec.RestartPolicy), pod.Status.ContainerStatuses)
 	}
 	for i := range pod.Spec.EphemeralContainers {
-		add(pod.Spec.EphemeralContainers[i].Name, pod.Status.EphemeralContainerStatuses)
+		add(pod.Spec.EphemeralContainers[i].Name, corev1.RestartPolicyNever, pod.Status.EphemeralContainerStatuses)
 	}
 	return views
+}
+
+// policyOf is the container's own restart policy (a sidecar's, for one), else
+// the given one.
+func policyOf(c *corev1.Container, otherwise corev1.RestartPolicy) corev1.RestartPolicy {
+	if c.RestartPolicy != nil {
+		return corev1.RestartPolicy(*c.RestartPolicy)
+	}
+	return otherwise
 }
 
 func listed(list, name string) bool {
@@ -94,7 +109,7 @@ func ownedView(pod *corev1.Pod, container string) *containerView {
 	return nil
 }
 
-func newContainerView(pod *corev1.Pod, name string, statuses []corev1.ContainerStatus) *containerView {
+func newContainerView(pod *corev1.Pod, name string, policy corev1.RestartPolicy, statuses []corev1.ContainerStatus) *containerView {
 	v := &containerView{
 		key:         targetKey{uid: string(pod.UID), container: name},
 		namespace:   pod.Namespace,
@@ -111,13 +126,15 @@ func newContainerView(pod *corev1.Pod, name string, statuses []corev1.ContainerS
 	} else if g := pod.Spec.TerminationGracePeriodSeconds; g != nil {
 		v.grace = time.Duration(*g) * time.Second
 	}
-	v.last = pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 	for i := range statuses {
 		if statuses[i].Name == name {
 			v.readStatus(&statuses[i])
 			break
 		}
 	}
+	v.last = v.current.finished && (v.terminating ||
+		pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed ||
+		policy == corev1.RestartPolicyNever || policy == corev1.RestartPolicyOnFailure && v.current.clean)
 	return v
 }
 
@@ -150,7 +167,7 @@ func terminatedInstance(t *corev1.ContainerStateTerminated, restart int32) insta
 		return instance{}
 	}
 	return instance{
-		id: shortID(t.ContainerID), restart: restart, finished: true,
+		id: shortID(t.ContainerID), restart: restart, finished: true, clean: t.ExitCode == 0,
 		started: t.StartedAt.Time, ended: t.FinishedAt.Time,
 	}
 }

@@ -39,7 +39,7 @@ func (t *target) poll(ctx context.Context, v *containerView, inst instance) erro
 		if t.mayFollow(v, false) {
 			return errChanged // a slot is free
 		}
-		if newest == nil || newest.text != "" || newest.is(t.position().anchor) || *newest == t.checkedTail {
+		if newest == nil || newest.open || newest.is(t.position().anchor) || t.tail.settled(*newest, t.position().anchor) {
 			interval = min(interval*3/2, pollMax)
 			continue
 		}
@@ -49,7 +49,7 @@ func (t *target) poll(ctx context.Context, v *containerView, inst instance) erro
 			return err
 		}
 		if t.position().anchor == before {
-			t.checkedTail = *newest
+			t.tail.failed(*newest, before)
 			t.noSince = t.noSince || newest.ts < before.ts
 		}
 		if t.mayFollow(v, true) {

@@ -69,13 +69,16 @@ type position struct {
 	// restart is the instance's restart count.
 	restart int32
 	// done says that the instance has ended and was read to its end.
-	done   bool
+	done bool
+	// last says, with done, that the container has no run after this one.
+	last   bool
 	anchor anchor
 }
 
 const (
 	flagDone   = 1 << 0
 	flagAnchor = 1 << 1
+	flagLast   = 1 << 2
 )
 
 // encode writes the record that doc.go draws.
@@ -85,6 +88,9 @@ func (p *position) encode() []byte {
 	var flags byte
 	if p.done {
 		flags |= flagDone
+	}
+	if p.last {
+		flags |= flagLast
 	}
 	if p.anchor.valid() {
 		flags |= flagAnchor
@@ -113,11 +119,12 @@ func decodePosition(b []byte) (position, error) {
 		return p, fmt.Errorf("position has version %d, this collector knows %d", b[0], positionVersion)
 	}
 	flags := b[1]
-	if flags&^(flagDone|flagAnchor) != 0 {
+	if flags&^(flagDone|flagAnchor|flagLast) != 0 {
 		return p, fmt.Errorf("position has unknown flags %#x", flags)
 	}
 	d := decoder{b: b[2:]}
 	p.done = flags&flagDone != 0
+	p.last = flags&flagLast != 0
 	p.instance = d.str()
 	p.restart = int32(d.uvarint(1<<32 - 1))
 	if flags&flagAnchor != 0 {

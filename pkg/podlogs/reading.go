@@ -21,8 +21,10 @@ type reading struct {
 	start   position
 	piece   *piece
 	gap     *gap
-	// done and forget are what end says about the position.
-	done, forget bool
+	// late says that the first line may not be the run's first, see target.late.
+	late bool
+	// done, last and forget are what end says about the position.
+	done, last, forget bool
 	// lines and bytes count what was accepted.
 	lines, bytes int64
 	lastTS       int64
@@ -55,6 +57,12 @@ func (r *reading) accept(line *rawLine) error {
 		r.t.c.metrics.unparsed.Inc()
 		ts = r.lastTS
 		line.ts = ts
+	}
+	if r.late && !r.cur.anchor.valid() && r.gap == nil {
+		r.late = false
+		if begin := r.t.inst.started; ts > begin.Add(promptStart).UnixNano() {
+			r.gap = &gap{reason: GapRotatedAway, from: begin.UnixNano(), container: r.cur.instance}
+		}
 	}
 	if r.gap != nil {
 		g := *r.gap
@@ -148,7 +156,7 @@ func (t *target) labelsDiffer(ls labels.Labels) bool {
 // end stores what is left and waits until all of the reading is durable.
 func (r *reading) end() error {
 	pos := r.cur.position
-	pos.done = r.done
+	pos.done, pos.last = r.done, r.done && r.last
 	if r.piece == nil && (r.forget || pos != r.start && r.done) {
 		r.piece = newPiece(0)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,6 +21,15 @@ const (
 	// settle is how long the status of a restarted container may lag behind
 	// the kubelet that serves its log.
 	settle = time.Second
+	// rotationInterval is the kubelet's default: a file that was read within
+	// this time after the start of its run was not rotated before.
+	rotationInterval = 10 * time.Second
+	// promptStart is how late after the start of a run its first line may be to
+	// be taken as the first one. The status has whole seconds.
+	promptStart = 2 * time.Second
+	// tailChecks is how many reads have to miss a file's newest record before it
+	// is believed to be part of the anchor's line.
+	tailChecks = 4
 	// maxDoubts is how many times in a row a log may end before the anchor
 	// without showing that it was rotated, before that is believed.
 	maxDoubts = 5
@@ -31,26 +41,52 @@ type ending struct {
 	// first and the greatest timestamp, last is the last line.
 	any           bool
 	first, latest int64
-	last          record
+	last          record // with its text
 	// tail is the text behind the last newline.
 	tail    record
 	hasTail bool
 }
 
-// record identifies a line; text is set for unterminated ones only.
+func (e *ending) see(ts int64) {
+	if !e.any || ts > e.latest {
+		e.latest = ts
+	}
+	if !e.any {
+		e.any, e.first = true, ts
+	}
+}
+
+// record is one line, remembered.
 type record struct {
 	ts      int64
 	hash    uint64
 	stamped bool
-	text    string
-	full    int
+	// open says that no newline followed.
+	open bool
+	text string
+	full int
 }
 
-func (r record) equal(o record) bool {
+func recordOf(line *rawLine, open bool) record {
+	return record{ts: line.ts, hash: line.hash, stamped: line.stamped, open: open, text: string(line.text), full: line.full}
+}
+
+func (r record) line() rawLine {
+	return rawLine{ts: r.ts, hash: r.hash, stamped: r.stamped, text: []byte(r.text), full: r.full}
+}
+
+// sameAs compares identities.
+func (r record) sameAs(o record) bool {
 	return r.ts == o.ts && r.hash == o.hash && r.stamped == o.stamped
 }
 
-// anchorOf says whether the record is the anchor's line.
+// endsAs says whether the other record can be the last fragment of this line:
+// a look at the end of a file counts fragments, each with its own timestamp.
+func (r record) endsAs(o record) bool {
+	return o.ts >= r.ts && o.text != "" && (r.full > 0 || strings.HasSuffix(r.text, o.text))
+}
+
+// is says whether the record is the anchor's line.
 func (r record) is(a anchor) bool { return a.valid() && r.stamped && r.ts == a.ts && r.hash == a.hash }
 
 func sinceAnchor(a anchor) *metav1.Time {
@@ -76,25 +112,24 @@ func (t *target) scan(ctx context.Context, v *containerView, kind string, o *cor
 	var line rawLine
 	for {
 		err := lr.fill()
+		stamped := false
 		for lr.scan(&line) {
 			if line.stamped {
-				if !end.any || line.ts > end.latest {
-					end.latest = line.ts
-				}
-				if !end.any {
-					end.any, end.first = true, line.ts
-				}
-				end.last = record{ts: line.ts, hash: line.hash, stamped: true}
+				end.see(line.ts)
+				stamped = true
 			}
 			if err := f(&line); err != nil {
 				return end, err
 			}
 		}
+		if stamped && line.stamped {
+			end.last = recordOf(&line, false)
+		}
 		switch {
 		case err == io.EOF:
 			if lr.tail(&line) {
 				end.hasTail = true
-				end.tail = record{ts: line.ts, hash: line.hash, stamped: line.stamped, text: string(line.text), full: line.full}
+				end.tail = recordOf(&line, true)
 			}
 			return end, nil
 		case err != nil:
@@ -132,7 +167,11 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 		want = t.carry
 	}
 	if !want.valid() {
+		r.late = t.late()
 		end, err = t.scan(ctx, v, "catchup", &corev1.PodLogOptions{Previous: previous}, r.accept)
+		if err == nil {
+			t.touched()
+		}
 		return end, false, err
 	}
 	if !t.noSince && r.cur.anchor.valid() {
@@ -148,6 +187,8 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 		t.doubts = 0
 		return end, found, err
 	}
+	r.late = t.late()
+	t.touched()
 	if err := t.believe(ctx, v, r, previous, want, end); err != nil {
 		return end, false, err
 	}
@@ -170,6 +211,25 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 	return end, false, err
 }
 
+// touched notes when the run's log was first read to its end.
+func (t *target) touched() {
+	if t.contact.IsZero() {
+		t.contact = time.Now()
+	}
+}
+
+// late says that the file of a run of which nothing is stored may have been
+// rotated before it was first read: its first line is then compared with the
+// start of the run. What was before the target was known at all is no gap.
+func (t *target) late() bool {
+	first := t.contact
+	if first.IsZero() {
+		first = time.Now()
+	}
+	known := !t.newcomer || t.inst.started.After(t.c.began)
+	return known && !t.inst.started.IsZero() && first.Sub(t.inst.started) > rotationInterval
+}
+
 // seek reads and accepts everything behind the wanted anchor.
 func (t *target) seek(ctx context.Context, v *containerView, r *reading, previous bool, want anchor, since *metav1.Time) (ending, bool, uint32, error) {
 	f := finder{want: want}
@@ -189,6 +249,7 @@ func (t *target) seek(ctx context.Context, v *containerView, r *reading, previou
 		return nil
 	})
 	t.c.metrics.duplicates.Add(float64(skipped))
+	t.trace("sought the anchor", "found", found, "skipped", skipped, "new", r.lines, "since", since, "err", err)
 	if err == nil && !found {
 		err = end.inbandTail()
 	}
@@ -228,7 +289,11 @@ func (t *target) believe(ctx context.Context, v *containerView, r *reading, prev
 			return nil // the new file has no line yet
 		}
 	}
-	if t.doubts++; t.doubts < maxDoubts {
+	limit := maxDoubts
+	if !r.cur.anchor.valid() {
+		limit = 2 // it is the anchor of another run, most likely not in this file
+	}
+	if t.doubts++; t.doubts < limit {
 		return errIncomplete
 	}
 	t.doubts = 0
@@ -251,6 +316,30 @@ func (t *target) probeTail(ctx context.Context, v *containerView, previous bool)
 		return &end.last, nil
 	}
 	return nil, nil
+}
+
+// tailCheck counts reads that did not find the newest record of the file,
+// although they read from the anchor on. Fragments of long lines look different
+// from behind, so after enough of them the record is taken as read.
+type tailCheck struct {
+	newest record
+	anchor anchor
+	times  int
+	at     time.Time
+}
+
+// failed notes one more such read.
+func (c *tailCheck) failed(newest record, a anchor) {
+	if c.newest != newest || c.anchor != a {
+		*c = tailCheck{newest: newest, anchor: a}
+	}
+	c.times++
+	c.at = time.Now()
+}
+
+// settled says that the record was looked for often enough.
+func (c *tailCheck) settled(newest record, a anchor) bool {
+	return c.times >= tailChecks && c.newest == newest && c.anchor == a && time.Since(c.at) < 10*time.Minute
 }
 
 // isTransient says that a read may well work when it is tried again, whatever

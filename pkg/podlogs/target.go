@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -55,6 +56,11 @@ type target struct {
 	lagFrom      int64 // timestamp of the last committed line
 
 	retry backoff
+	// inst is the run being read, contact when its log was first read to the
+	// end, newcomer says that no earlier run of the target was read.
+	inst     instance
+	contact  time.Time
+	newcomer bool
 	// gap is proven but not yet stored: it is written before the next line.
 	gap *gap
 	// carry is the anchor of the instance before, as long as it could be found
@@ -64,9 +70,8 @@ type target struct {
 	// noSince is set when the container's clock went back: the kubelet would
 	// hide lines older than the anchor.
 	noSince bool
-	// checkedTail is a newest record that was looked at by a full read without
-	// finding anything new. Fragments of long lines never equal the anchor.
-	checkedTail record
+	// tail is what reads did not find at the end of the file.
+	tail tailCheck
 	// doubts counts reads in a row that ended before the anchor.
 	doubts int
 	// failures counts drains in a row that failed for good reasons.
@@ -167,8 +172,12 @@ func (t *target) run(ctx context.Context) (finished bool) {
 // step does the next thing that the position and the status ask for.
 func (t *target) step(ctx context.Context, v *containerView) error {
 	s := plan(t.position(), v)
+	t.trace("step", "do", s.do, "run", s.inst.id, "previous", s.previous, "lost", s.lost)
 	switch s.do {
 	case doWait:
+		if s.done && v.last && !t.position().last {
+			return t.seal(ctx, v)
+		}
 		return t.await(ctx, v, s.done)
 	case doSkip:
 		return t.skip(ctx, v, s)
@@ -179,6 +188,14 @@ func (t *target) step(ctx context.Context, v *containerView) error {
 		t.enter(s.inst)
 		return t.read(ctx, v, s.inst)
 	}
+}
+
+// seal notes in the position that no run will follow.
+func (t *target) seal(ctx context.Context, v *containerView) error {
+	r := t.newReading(ctx, v)
+	defer r.close()
+	r.done, r.last = true, true
+	return r.end()
 }
 
 // await sleeps until the status changes.
@@ -202,6 +219,10 @@ func (t *target) enter(inst instance) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	old := t.committed
+	if t.inst.id != inst.id {
+		t.contact, t.newcomer = time.Time{}, old.instance == ""
+	}
+	t.inst = inst
 	if old.instance == inst.id {
 		return
 	}
@@ -212,7 +233,7 @@ func (t *target) enter(inst instance) {
 		}
 	}
 	t.committed = position{instance: inst.id, restart: inst.restart}
-	t.noSince, t.checkedTail, t.doubts, t.failures, t.endSeen = false, record{}, 0, 0, false
+	t.noSince, t.tail, t.doubts, t.failures, t.endSeen = false, tailCheck{}, 0, 0, false
 }
 
 // skip notes what can no longer be read and goes on with the next instance.
@@ -240,8 +261,16 @@ func (t *target) skip(ctx context.Context, v *containerView, s step) error {
 	return nil
 }
 
+// trace is for finding faults; it writes nothing unless debug is on.
+func (t *target) trace(msg string, args ...any) {
+	if log := t.c.opts.Logger; log.Enabled(context.Background(), slog.LevelDebug) {
+		log.Debug(msg, append([]any{"target", t.name()}, args...)...)
+	}
+}
+
 // recover decides how long to wait after a read ended, and looks at the pod.
 func (t *target) recover(ctx context.Context, v *containerView, err error) {
+	t.trace("ended", "why", err)
 	var inband *inbandFailure
 	if errors.As(err, &inband) {
 		t.c.metrics.inbandErrors.WithLabelValues(inband.kind).Inc()
@@ -258,7 +287,6 @@ func (t *target) recover(ctx context.Context, v *containerView, err error) {
 	case errors.Is(err, errChanged), errors.Is(err, errSteppedBack):
 		return
 	case errors.Is(err, errRewound), errors.Is(err, errStuck):
-		t.c.log.debug("reopen", "log stream is opened again", "target", t.name(), "why", err)
 		return
 	}
 	wait := t.retry.next()
@@ -341,7 +369,7 @@ func (t *target) open(ctx context.Context, v *containerView, kind string, o *cor
 func (t *target) finalize(ctx context.Context) bool {
 	v, _ := t.snapshot()
 	pos := t.position()
-	complete := pos.done && (pos.instance == v.current.id || !v.current.exists()) || t.endSeen && pos.instance == v.current.id
+	complete := pos.done && (pos.last || pos.instance == v.current.id) || t.endSeen && pos.instance == v.current.id
 	ran := pos.instance != "" || v.current.exists()
 	r := t.newReading(ctx, v)
 	defer r.close()
