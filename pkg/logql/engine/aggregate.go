@@ -116,11 +116,27 @@ type counter struct {
 	per float64
 }
 
+// add looks up a bucket only where a sample is not in that of the one before:
+// most follow their neighbour in time and series.
 func (c *counter) add(s *stage.Samples) {
+	var (
+		at     *float64
+		of     uint32
+		lo, hi int64
+	)
 	for i, series := range s.Series {
-		if b := c.g.bucket(s.Timestamps[i]); b >= 0 {
-			c.of(series)[b]++
+		ts := s.Timestamps[i]
+		if at != nil && series == of && ts > lo && ts <= hi {
+			*at++
+			continue
 		}
+		b := c.g.bucket(ts)
+		if b < 0 {
+			continue
+		}
+		at, of = &c.of(series)[b], series
+		lo, hi = c.g.interval(ts, b)
+		*at++
 	}
 }
 

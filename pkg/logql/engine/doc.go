@@ -7,15 +7,22 @@
 //
 //   - a log query collects entries, newest or oldest first, until its limit;
 //   - a range aggregation counts them into buckets, in one pass, whatever the
-//     order in which streams arrive (see grid and aggregator).
+//     order in which streams arrive (grid.go, aggregate.go).
 //
 // Everything above a range aggregation, such as vector aggregations, binary
 // operations, label_replace and sort, is evaluated by Prometheus's own engine:
 // each range aggregation has been computed for all steps and is handed to it
 // as a series with exactly these points, through a storage.Queryable. A
 // look-back of one millisecond keeps a missing point missing. Where Loki
-// differs from PromQL the translation takes care of it (see translate): a
-// division by zero is NaN.
+// differs from PromQL the translator (metric.go) takes care of it: a division
+// by zero is NaN, and label_replace may make two series the same.
+//
+// The store is asked for no more than a query reads: substrings that its lines
+// must have, only timestamps and metadata where no line is looked at, and only
+// timestamps where the streams have every label that matters.
+//
+// testdata/*.test are scripts of queries and their answers, see
+// testdata/README.md; what they say is what the engine does.
 //
 // What a query may hold is bounded (Options): the limits end it with a typed
 // error, see LimitError, before memory does. Errors of the query text are

@@ -179,7 +179,7 @@ func explain(ctx, limited context.Context, err error) error {
 // checkBudget ends a query that holds too much.
 func (r *run) checkBudget() error {
 	if r.budget.Exceeded() {
-		return limitErrorf("the query needs more than %d MiB of memory: ask for a shorter range, a larger step or fewer series, for example by sum by (…), or drop labels that differ from line to line", r.e.opts.MaxQueryBytes>>20)
+		return limitErrorf("the query needs more than %d MiB of memory: ask for a shorter range, a smaller limit, a larger step or fewer series (sum by (…)), or drop labels that differ from line to line", r.e.opts.MaxQueryBytes>>20)
 	}
 	return nil
 }

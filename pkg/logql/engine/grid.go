@@ -114,6 +114,21 @@ func (g *grid) bucket(t int64) int {
 	return opened + closed - 1
 }
 
+// interval returns the interval (lo, hi] around t whose entries all belong to
+// bucket b = bucket(t), or one that is empty where that takes longer to tell
+// than bucket.
+func (g *grid) interval(t int64, b int) (lo, hi int64) {
+	switch {
+	case b < 0 || g.layout == general:
+		return t, t
+	case g.layout == apart:
+		hi = g.start + int64(b)*g.step
+		return hi - g.rng, hi
+	}
+	lo = g.start - g.rng + int64(b)*g.step
+	return lo, lo + g.step
+}
+
 // window returns the first and last bucket of window k. Both grow with k.
 func (g *grid) window(k int) (first, last int) {
 	switch g.layout {

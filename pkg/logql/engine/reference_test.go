@@ -217,6 +217,9 @@ func TestGridWindows(t *testing.T) {
 							t.Fatalf("step %d rng %d n %d: bucket %d of %d", step, rng, n, b, g.buckets())
 						}
 						in := ts > end-rng && ts <= end
+						if lo, hi := g.interval(ts, b); lo < ts && ts <= hi && (g.bucket(lo+1) != b || g.bucket(hi) != b) {
+							t.Fatalf("step %d rng %d n %d: interval (%d, %d] of entry %d", step, rng, n, lo, hi, ts)
+						}
 						if got := b >= 0 && b >= first && b <= last; got != in {
 							t.Fatalf("step %d rng %d n %d: entry %d in bucket %d, window %d is [%d, %d], want inside: %v", step, rng, n, ts, b, k, first, last, in)
 						}

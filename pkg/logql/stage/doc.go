@@ -3,20 +3,24 @@
 //
 //	Stage      one step; one file per kind (json.go, logfmt.go, labelfilter.go, …)
 //	Builder    the labels of the entry at hand, reused from line to line
-//	Pipeline   the compiled steps of one query, immutable, shared
-//	Runner     one run of a pipeline over batches, with its caches
+//	Pipeline   the compiled stages of a log query and the caches of one run
 //	LabelSet   an interned result: equal label sets are the same pointer
-//	Extractor  the sample side: unwrap, conversions, grouping
+//	Extractor  a pipeline that ends in numbers: unwrap, conversions, grouping
+//	Hints      which labels anything reads, so that parsers find no others
+//	Budget     the memory that label sets and samples may take
 //
-// A line passes through the stages in the order of the query. Leading line
-// filters run over a whole batch at a time, and a pipeline of only line
-// filters never touches labels. Nothing is allocated per line: values are
-// substrings of the line or of the builder's scratch memory, and become
-// strings of their own only when a label set is met for the first time.
+// A line passes through the stages in the order of the query, except that line
+// filters move before stages that only deal in labels. Filters at the front run
+// over a whole batch at a time, and a pipeline of only line filters never
+// touches labels. Nothing is allocated per line: values are substrings of the
+// line or of the builder's scratch memory, and become strings of their own only
+// when a label set is met for the first time. A template with functions is the
+// exception; one of text and labels alone is not.
 //
 // An error of a stage does not end a query here: it becomes the labels
 // __error__ and __error_details__ of the line. What that means for a metric
 // query is the business of package engine.
 //
-// The package knows the syntax tree (package logql) only in compile.go.
+// Queries come from strangers, so that templates are bounded in the text they
+// make and the rounds they loop (templatefuncs.go), and json in its depth.
 package stage

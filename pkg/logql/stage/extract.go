@@ -37,6 +37,12 @@ func (s *Samples) Reset() {
 	s.Series, s.Timestamps, s.Values = s.Series[:0], s.Timestamps[:0], s.Values[:0]
 }
 
+func (s *Samples) reserve(n int) {
+	s.Series = slices.Grow(s.Series, n)
+	s.Timestamps = slices.Grow(s.Timestamps, n)
+	s.Values = slices.Grow(s.Values, n)
+}
+
 func (s *Samples) add(series int, ts int64, v float64) {
 	s.Series = append(s.Series, uint32(series))
 	s.Timestamps = append(s.Timestamps, ts)
@@ -173,6 +179,7 @@ func (x *Extractor) StreamSuffices(stream labels.Labels) bool {
 // keep is false are left out; a nil keep takes all. An error is a *Failure.
 func (x *Extractor) Extract(batch *model.EntryBatch, keep func(ts int64) bool, out *Samples) error {
 	rows := x.p.Select(batch)
+	out.reserve(len(rows))
 	plain := len(x.p.stages) == 0 && x.kind != valueLabel
 	for _, row := range rows {
 		ts := batch.Timestamps[row]

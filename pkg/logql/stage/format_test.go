@@ -34,6 +34,7 @@ func TestLineFormatTransforms(t *testing.T) {
 		f(`{{bytes "5 KB"}} {{duration .d}} {{duration_seconds "1m"}}`, "5000 1.5 60"),
 		f(`{{unixToTime "19675" | unixEpoch}} {{unixToTime "1700000000" | unixEpoch}} {{unixToTime "1700000000123" | unixEpochMillis}} {{unixToTime "1700000000123456789" | unixEpochNanos}}`, "1699920000 1700000000 1700000000123 1700000000123456789"),
 		f(`{{toDateInZone "2006-01-02 15:04" "Nowhere" "2023-11-14 22:13" | unixEpoch}} {{toDate "2006-01-02" "2023-11-14" | unixEpoch}}`, "1699999980 1699920000"),
+		f(`{{toDateInZone "2006-01-02 15:04" "Asia/Tokyo" "2023-11-15 07:13" | unixEpoch}}`, "1699999980"),
 		f(`[{{alignLeft 7 "abc"}}][{{alignRight 7 "abc"}}][{{alignLeft 2 "abc"}}][{{alignRight 2 "abc"}}][{{alignLeft 1 "äb"}}]`, "[abc    ][    abc][ab][bc][ä]"),
 		f(`{{b64enc "abc"}} {{b64dec "YWJj"}} {{b64dec "%"}}`, "YWJj abc illegal base64 data at input byte 0"),
 		f(`{{trunc 3 .w}} {{trunc -3 .w}} {{substr 1 3 .w}} {{repeat 3 "ab"}} {{contains "lo" .w}} {{hasPrefix "He" .w}} {{hasSuffix "x" .w}}`, "Hel rld el ababab true true false"),

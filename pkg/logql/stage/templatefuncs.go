@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/template"
 	"time"
+	_ "time/tzdata" // for toDateInZone, on an image without zone files
 	"unicode/utf8"
 
 	"github.com/Masterminds/sprig/v3"
