@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -270,6 +271,84 @@ func TestDiskFullBlocks(t *testing.T) {
 			must(err)
 			if len(ents) != 1 {
 				t.Fatalf("failed attempts left %v", ents)
+			}
+		})
+	}
+}
+
+func segmentName(n int) string { return fmt.Sprintf("%08d", n) }
+
+// TestAppendFailure fails the log at every kind of operation under several
+// writers: each writer learns the truth about its batch.
+func TestAppendFailure(t *testing.T) {
+	for _, op := range []string{"write", "sync", "create"} {
+		t.Run(op, func(t *testing.T) {
+			dir := testDir(t)
+			var n atomic.Int64
+			o := crashOptions(nil)
+			o.SegmentSize = minSegmentSize
+			o.walHook = func(got string) error {
+				if got == op && n.Add(1)%5 == 4 {
+					return syscall.ENOSPC
+				}
+				return nil
+			}
+			db, err := Open(dir, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx := context.Background()
+			var mu sync.Mutex
+			stored := map[string]bool{}
+			failures := 0
+			var wg sync.WaitGroup
+			for w := range 4 {
+				wg.Go(func() {
+					for i := range 30 {
+						b := entriesFrom(fmt.Sprintf("w%d", w), i*20, 20, testStart)
+						b.Marks = []model.Mark{{Key: fmt.Sprintf("w%d", w), Value: fmt.Appendf(nil, "%d", i)}}
+						err := db.Append(ctx, b)
+						mu.Lock()
+						if err == nil {
+							for _, e := range b.Streams[0].Entries {
+								stored[e.Line] = true
+							}
+						} else {
+							failures++
+						}
+						mu.Unlock()
+						if i == 15 && w == 0 {
+							_ = db.Flush(ctx) // may fail too
+						}
+					}
+				})
+			}
+			wg.Wait()
+			if op != "create" && failures == 0 {
+				t.Error("nothing failed")
+			}
+			check := func() {
+				t.Helper()
+				rows := allRows(t, db)
+				for _, r := range rows {
+					if !stored[r.line] {
+						t.Fatalf("line %q is there although its Append failed", r.line)
+					}
+				}
+				if len(rows) != len(stored) {
+					t.Fatalf("%d rows, want %d", len(rows), len(stored))
+				}
+			}
+			check()
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if db, err = Open(dir, crashOptions(nil)); err != nil {
+				t.Fatal(err)
+			}
+			check()
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
 			}
 		})
 	}

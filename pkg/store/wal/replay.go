@@ -2,8 +2,11 @@ package wal
 
 import (
 	"bufio"
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"os"
 
@@ -46,7 +49,7 @@ type ReplayResult struct {
 	Damage []*CorruptionError
 }
 
-// Streams resolves the references of one segment while it is replayed.
+// streams resolves the references of one segment while it is replayed.
 type streams map[uint32]labels.Labels
 
 // replay reads the segments in order.
@@ -136,10 +139,18 @@ func (l *Log) replaySegment(name string, seg int, dec *Decoder, res *ReplayResul
 // readFrom replays records from a page boundary until the end or damage. It
 // returns the offset where it stopped, the number of records and the cause.
 func (l *Log) readFrom(f *os.File, off, size int64, seg int, refs streams, dec *Decoder, res *ReplayResult, fn func(int, *Record) error) (end int64, n int, cause, err error) {
-	pr := &pageReader{r: bufio.NewReaderSize(io.NewSectionReader(f, off, size-off), 4*pageSize), pad: toNextPage(size)}
-	r := wlog.NewReader(pr)
+	skip, err := leftover(f, off)
+	if err != nil {
+		return 0, 0, nil, fmt.Errorf("wal: %w", err)
+	}
+	body := io.MultiReader(bytes.NewReader(skip), bufio.NewReaderSize(io.NewSectionReader(f, off+int64(len(skip)), size-off-int64(len(skip))), 4*pageSize))
+	r := wlog.NewReader(&pageReader{r: body, pad: toNextPage(size)})
 	good := off // end of the last record
 	for r.Next() {
+		if len(skip) > 0 {
+			skip = nil
+			continue
+		}
 		rec, derr := dec.Decode(r.Record())
 		if derr != nil {
 			return off + r.Offset(), n, derr, nil
@@ -164,6 +175,39 @@ func (l *Log) readFrom(f *os.File, off, size int64, seg int, refs streams, dec *
 	// Reading goes on at the first page boundary after the last good record: a
 	// fragment with a wrong length would otherwise hide intact pages.
 	return good, n, cause, nil
+}
+
+// leftover looks at the page at off, where reading goes on after damage. Often it
+// begins with the rest of a record that is lost, which wlog's reader would not
+// accept. It returns what to read instead of these fragments: one record of the
+// same length that means nothing.
+func leftover(f *os.File, off int64) ([]byte, error) {
+	const typeMask, middle, last = 7, 3, 4 // wlog's, part of its format
+	if off == 0 {
+		return nil, nil
+	}
+	var page [pageSize]byte
+	n, err := f.ReadAt(page[:], off)
+	if err != nil && err != io.EOF {
+		return nil, err
+	}
+	end := 0
+	for end+fragmentHeader <= n {
+		typ := page[end] & typeMask
+		size := int(binary.BigEndian.Uint16(page[end+1:]))
+		if typ != middle && typ != last || end+fragmentHeader+size > n {
+			break
+		}
+		end += fragmentHeader + size
+	}
+	if end == 0 {
+		return nil, nil
+	}
+	b := make([]byte, end)
+	b[0] = 1 // a whole record, not compressed
+	binary.BigEndian.PutUint16(b[1:], uint16(end-fragmentHeader))
+	binary.BigEndian.PutUint32(b[3:], crc32.Checksum(b[fragmentHeader:], crc32.MakeTable(crc32.Castagnoli)))
+	return b, nil
 }
 
 // resolve keeps the definitions of a record and counts entries without one.
