@@ -54,6 +54,9 @@ func readAll(data []byte) (*Rows, error) {
 	if err := b.DecodeRange(dec, &rows, n/3, n-n/3); err != nil {
 		return nil, err
 	}
+	if err := b.DecodeContaining(dec, &rows, 0, n, []string{"request", "9f"}); err != nil {
+		return nil, err
+	}
 	return &rows, b.Decode(dec, &rows)
 }
 
@@ -268,8 +271,11 @@ func checkBounded(t testing.TB, data []byte) {
 		return
 	}
 	n := 0
-	for _, l := range rows.Lines {
+	for i, l := range rows.Lines {
 		n += len(l)
+		if i > 0 && (rows.Stream[i] < rows.Stream[i-1] || rows.Stream[i] == rows.Stream[i-1] && rows.Timestamps[i] < rows.Timestamps[i-1]) {
+			t.Errorf("row %d is out of order", i)
+		}
 	}
 	if rows.Len() > MaxRows || n > MaxRawBytes || len(rows.Lines) != rows.Len() {
 		t.Errorf("%d rows, %d lines, %d bytes", rows.Len(), len(rows.Lines), n)
@@ -324,6 +330,26 @@ func TestBombs(t *testing.T) {
 		_, err := readAll(data)
 		expectDamage(t, err, "%s", name)
 		checkBounded(t, data)
+	}
+}
+
+// TestTimesOutOfOrder: a difference that goes back is damage, even when the sum is right.
+func TestTimesOutOfOrder(t *testing.T) {
+	rows := oneStream([]string{"a", "b", "c"})
+	rows.Timestamps = []int64{100, 110, 105}
+	var e Encoder
+	e.streams = []StreamRange{{Stream: 1, Rows: 3, Bytes: 3, MinTime: 100, MaxTime: 105}}
+	e.encodeStreams(100)
+	e.encodeTimes(rows)
+	out := appendHeader(nil, &header{mode: modePlain, rows: 3, rawBytes: 3, minTime: 100, maxTime: 110}, &e.parts)
+	for _, p := range e.parts {
+		out = append(out, p...)
+	}
+	b := must(OpenBytes(out))
+	err := b.DecodeTimes(&Rows{})
+	var ce *CorruptError
+	if !errors.As(err, &ce) || ce.Section != SectionTimes {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package chunk
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -55,6 +56,35 @@ func TestMayContainNeverMisses(t *testing.T) {
 	t.Logf("%d of %d absent needles excluded", excluded, absent)
 	if excluded*10 < absent*2 {
 		t.Errorf("only %d of %d absent needles excluded", excluded, absent)
+	}
+}
+
+// TestSearchPromise searches for every piece of lines whose runs of letters and
+// digits lie at the borders of what the encoder cuts.
+func TestSearchPromise(t *testing.T) {
+	for _, format := range []string{
+		"run ab%dxyz end", "run abc%dxyz-%[1]d", "x%dy%[1]dz", "%[1]dab%[1]dcd", "%dms", "took %dabc abc%[1]d abcdef%[1]d",
+		"at 2026-11-22T10:15:%02d.5Z", "T%dT", "[22/Nov/2026:10:15:%02d +0000]", "id=%016x", "id %032x.", "ID-%016X", "id %08xg",
+		"6ba7b810-9dad-11d1-80b4-%012x", "x6ba7b810-9dad-11d1-80b4-%012x", "6ba7b810-9dad-11d1-80b4-%012xx", "pod-7d9f8b6c5-x%dk4z",
+		`{"name%d":"v%[1]dw","word":"abcdefgh%[1]d"}`, "word%dword word", "é%dé abcdé%[1]dabcd", "0x%08x", "a%[1]db-%[1]dc/%[1]dd",
+	} {
+		var lines []string
+		for i := range 48 {
+			lines = append(lines, strings.SplitN(fmt.Sprintf(format, i*1_234_567%60), "%!(", 2)[0])
+		}
+		rows := oneStream(lines)
+		b := must(OpenBytes(mustEncode(t, EncoderOptions{Level: 1}, rows)))
+		for _, l := range []string{lines[7], lines[30]} {
+			for i := range len(l) {
+				for j := i + 1; j <= len(l); j++ {
+					if ok, err := b.MayContain([]string{l[i:j]}); !ok || err != nil {
+						t.Fatalf("%q of %q: %v %v", l[i:j], l, ok, err)
+					}
+				}
+			}
+			checkContaining(t, must(NewDecoder()), b, rows, 0, rows.Len(), []string{l})
+			checkContaining(t, must(NewDecoder()), b, rows, 0, rows.Len(), []string{l[1 : len(l)-1], l[len(l)/2:]})
+		}
 	}
 }
 
