@@ -269,6 +269,7 @@ func (b *batcher) run(ctx context.Context, stop <-chan struct{}) {
 		b.pending, b.bytes = spare[:0], 0
 		b.mu.Unlock()
 		if len(pieces) == 0 {
+			spare = pieces
 			if stopping {
 				return
 			}

@@ -25,8 +25,9 @@ type reading struct {
 	late bool
 	// done, last and forget are what end says about the position.
 	done, last, forget bool
-	// lines and bytes count what was accepted.
+	// lines and bytes count what was accepted, flushed the pieces handed over.
 	lines, bytes int64
+	flushed      int
 	lastTS       int64
 	stop         context.CancelCauseFunc
 	ctx          context.Context
@@ -40,6 +41,7 @@ func (t *target) newReading(ctx context.Context, v *containerView) *reading {
 	pos := t.position()
 	return &reading{
 		t: t, labels: v.labels, start: pos, cur: cursor{position: pos}, gap: t.gap,
+		late:    !pos.anchor.valid() && t.late(),
 		session: &session{target: t, cancel: cancel}, stop: cancel, ctx: ctx,
 	}
 }
@@ -127,6 +129,7 @@ func (r *reading) flush() error {
 func (r *reading) submit(pos position) error {
 	p := r.piece
 	r.piece = nil
+	r.flushed++
 	p.session, p.labels, p.pos = r.session, r.labels, pos
 	if r.forget {
 		p.addMark(model.Mark{Key: r.t.key.mark()})
@@ -184,6 +187,15 @@ func (r *reading) wait() error {
 		t.gap = r.gap
 	}
 	return err
+}
+
+// discard forgets the lines that were not handed over, and the cursor.
+func (r *reading) discard() {
+	if r.piece != nil {
+		r.piece.free()
+		r.piece = nil
+	}
+	r.cur = cursor{position: r.start}
 }
 
 // close frees what the reading holds; its lines that were not handed over are

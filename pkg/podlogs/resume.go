@@ -167,10 +167,10 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 		want = t.carry
 	}
 	if !want.valid() {
-		r.late = t.late()
 		end, err = t.scan(ctx, v, "catchup", &corev1.PodLogOptions{Previous: previous}, r.accept)
 		if err == nil {
 			t.touched()
+			err = t.sameRun(ctx, v, r, previous)
 		}
 		return end, false, err
 	}
@@ -187,10 +187,14 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 		t.doubts = 0
 		return end, found, err
 	}
-	r.late = t.late()
 	t.touched()
 	if err := t.believe(ctx, v, r, previous, want, end); err != nil {
 		return end, false, err
+	}
+	if previous && r.cur.anchor.valid() && r.gap == nil {
+		if moved, err := t.mistaken(ctx, v, r); moved || err != nil {
+			return end, false, errors.Join(errInstanceMoved, err)
+		}
 	}
 	if r.cur.anchor.valid() {
 		r.gap = &gap{reason: GapRotatedAway, from: want.ts, container: r.cur.instance}
@@ -209,6 +213,49 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 		return r.accept(line)
 	})
 	return end, false, err
+}
+
+// sameRun asks whether the run whose first lines were just read is still the
+// one that is served: the status may have been old. What was read is thrown
+// away otherwise, if it was not handed over yet.
+func (t *target) sameRun(ctx context.Context, v *containerView, r *reading, previous bool) error {
+	if r.lines == 0 || v.last {
+		return nil
+	}
+	fresh := t.refresh(ctx, v)
+	serves := fresh.current.id
+	if previous {
+		serves = fresh.previous.id
+	}
+	if serves == r.cur.instance || r.flushed > 0 {
+		return nil
+	}
+	r.discard()
+	return errInstanceMoved
+}
+
+// mistaken looks for an anchor, that the previous run's file does not have, in
+// the present run's: that run was then read under the name of the one before.
+// What the previous run wrote was passed over; it is marked as lost.
+func (t *target) mistaken(ctx context.Context, v *containerView, r *reading) (bool, error) {
+	fresh, _ := t.snapshot()
+	a := r.cur.anchor
+	if !fresh.current.exists() || a.ts < fresh.current.started.Add(-time.Second).UnixNano() {
+		return false, nil
+	}
+	f := finder{want: a}
+	found := false
+	_, err := t.scan(ctx, v, "catchup", &corev1.PodLogOptions{SinceTime: sinceAnchor(a)}, func(line *rawLine) error {
+		found = found || line.stamped && f.is(line)
+		return nil
+	})
+	if err != nil || !found {
+		return false, err
+	}
+	lost := r.cur.instance
+	r.cur.position = position{instance: fresh.current.id, restart: fresh.current.restart, anchor: a}
+	r.addGap(gap{reason: GapInstanceLost, from: a.ts, container: lost})
+	return true, r.finishQuietly()
 }
 
 // touched notes when the run's log was first read to its end.
