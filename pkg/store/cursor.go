@@ -93,7 +93,7 @@ func (r *reader) load(c *cursor) error {
 	}
 	r.release(c)
 	c.rows, c.pos, c.more = c.rows[:0], 0, false
-	rows, err := r.wanted(c.p, first)
+	rows, text, err := r.wanted(c.p, first)
 	if err != nil {
 		return r.src.damaged(c.p, err)
 	}
@@ -109,6 +109,11 @@ func (r *reader) load(c *cursor) error {
 		c.rows = make([]rowRef, 0, len(rows))
 	}
 	c.rows = append(c.rows, rows...)
+	if text != nil && len(c.rows) > 0 {
+		// The text has been decoded to look for needles: keep it if that is possible.
+		c.first = 0
+		r.keepText(c, *text)
+	}
 	return nil
 }
 
@@ -132,50 +137,65 @@ func (r *reader) sort(rows []rowRef) {
 }
 
 // wanted returns the rows of a part that match streams, time and needles, in
-// memory that is valid until the next call. On the first call for a part its
-// text decides whether it is looked at at all.
-func (r *reader) wanted(p *part, first bool) ([]rowRef, error) {
+// memory that is valid until the next call, and their text if it had to be
+// decoded. On the first call for a part its text decides whether it is looked at
+// at all.
+func (r *reader) wanted(p *part, first bool) ([]rowRef, *lineOf, error) {
 	needles := r.src.needles
 	if p.blk == nil {
-		r.tmp = p.selectRunRows(r.tmp[:0], r.src.rng)
-		if len(needles) == 0 || len(r.tmp) == 0 {
-			return r.tmp, nil
-		}
-		text, err := r.runText(p)
-		if err != nil {
-			return nil, err
-		}
-		return keepRows(r.tmp, needles, func(row uint32) string { return p.run.Line(text, int(row)) }), nil
+		return r.wantedRun(p)
 	}
 	cb, err := p.open()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if first && len(needles) > 0 {
-		ok, err := cb.MayContain(needles)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			r.src.stats.ChunkBlocksSkipped++
-			return nil, nil
-		}
+	if len(needles) > 0 {
+		return r.wantedNeedles(p, cb, first)
 	}
 	if err := cb.DecodeTimes(&r.times); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	r.tmp = p.selectRows(r.tmp[:0], r.times.Stream, r.times.Timestamps, r.src.rng)
+	r.tmp = p.selectRows(r.tmp[:0], r.times.Stream, r.times.Timestamps, p.fromRow, p.toRow, r.src.rng)
 	if r.noText {
 		r.countDecoded(len(r.tmp), 0, 0)
 	}
-	if len(needles) == 0 || len(r.tmp) == 0 {
-		return r.tmp, nil
+	return r.tmp, nil, nil
+}
+
+// wantedNeedles is wanted for a chunk block whose lines have to contain the
+// needles. Rows are numbered among those that DecodeContaining gives, which is
+// always the same for the same range and needles.
+func (r *reader) wantedNeedles(p *part, cb *chunk.Block, first bool) ([]rowRef, *lineOf, error) {
+	if first {
+		ok, err := cb.MayContain(r.src.needles)
+		if err != nil {
+			return nil, nil, err
+		}
+		if !ok {
+			r.src.stats.ChunkBlocksSkipped++
+			return nil, nil, nil
+		}
 	}
-	from, to := rowRange(r.tmp)
-	if err := r.decode(p, cb, from, to); err != nil {
-		return nil, err
+	if err := r.decode(p, cb, p.fromRow, p.toRow); err != nil {
+		return nil, nil, err
 	}
-	return keepRows(r.tmp, needles, func(row uint32) string { return r.decoded.Lines[int(row)-from] }), nil
+	d := &r.decoded
+	r.tmp = p.selectRows(r.tmp[:0], d.Stream, d.Timestamps, 0, len(d.Timestamps), r.src.rng)
+	l := &lineOf{rows: d}
+	return keepRows(r.tmp, r.src.needles, l.line), l, nil
+}
+
+func (r *reader) wantedRun(p *part) ([]rowRef, *lineOf, error) {
+	r.tmp = p.selectRunRows(r.tmp[:0], r.src.rng)
+	if len(r.src.needles) == 0 || len(r.tmp) == 0 {
+		return r.tmp, nil, nil
+	}
+	text, err := r.runText(p)
+	if err != nil {
+		return nil, nil, err
+	}
+	l := &lineOf{p: p, text: text}
+	return keepRows(r.tmp, r.src.needles, l.line), l, nil
 }
 
 // keepRows removes the rows whose line lacks a needle.
@@ -206,7 +226,8 @@ func (r *reader) countDecoded(rows int, bytes, compressed int64) {
 	r.src.stats.CompressedBytes += compressed
 }
 
-// decode rebuilds rows [from, to) of a chunk block in r.decoded.
+// decode rebuilds rows [from, to) of a chunk block in r.decoded, and only those
+// that may contain the needles if there are any.
 func (r *reader) decode(p *part, cb *chunk.Block, from, to int) error {
 	if r.dec == nil {
 		d, err := chunk.NewDecoder()
@@ -215,14 +236,20 @@ func (r *reader) decode(p *part, cb *chunk.Block, from, to int) error {
 		}
 		r.dec = d
 	}
-	if err := cb.DecodeRange(r.dec, &r.decoded, from, to); err != nil {
+	var err error
+	if needles := r.src.needles; len(needles) > 0 {
+		err = cb.DecodeContaining(r.dec, &r.decoded, from, to, needles)
+	} else {
+		err = cb.DecodeRange(r.dec, &r.decoded, from, to)
+	}
+	if err != nil {
 		return err
 	}
 	n := int64(0)
 	for _, l := range r.decoded.Lines {
 		n += int64(len(l))
 	}
-	r.countDecoded(to-from, n, int64(p.chunk.Size))
+	r.countDecoded(len(r.decoded.Lines), n, int64(p.chunk.Size))
 	return nil
 }
 
@@ -284,10 +311,33 @@ func (r *reader) text(c *cursor) (lineOf, error) {
 		return lineOf{}, err
 	}
 	from, to := rowRange(c.rows[c.first:])
+	if len(r.src.needles) > 0 {
+		from, to = c.p.fromRow, c.p.toRow
+	}
 	if err := r.decode(c.p, cb, from, to); err != nil {
 		return lineOf{}, err
 	}
+	if len(r.src.needles) > 0 {
+		from = 0 // rows are numbered among those that were decoded
+	}
 	return lineOf{from: from, rows: &r.decoded}, nil
+}
+
+// keepText copies the lines of all rows of the cursor from c.first on, if the
+// budget allows it.
+func (r *reader) keepText(c *cursor, l lineOf) bool {
+	size := 0
+	for _, x := range c.rows[c.first:] {
+		size += len(l.line(x.row))
+	}
+	cost := size + 16*(len(c.rows)-c.first)
+	if cost > r.keep {
+		return false
+	}
+	r.keep -= cost
+	c.kept = cost
+	c.keptBuf = r.copyLines(c, l, r.buffer(size), len(c.rows))
+	return true
 }
 
 // fetch makes the lines of the cursor's rows [c.first, c.pos) available and
@@ -299,18 +349,7 @@ func (r *reader) fetch(c *cursor) ([]string, []labels.Labels, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		to := len(c.rows)
-		size := 0
-		for _, x := range c.rows[c.first:] {
-			size += len(l.line(x.row))
-		}
-		cost := size + 16*(to-c.first)
-		if cost <= r.keep {
-			r.keep -= cost
-			c.kept = cost
-			c.keptBuf = r.buffer(size)
-			c.keptBuf = r.copyLines(c, l, c.keptBuf, to)
-		} else {
+		if !r.keepText(c, l) {
 			r.arena = r.copyLines(c, l, r.arena, c.pos)
 		}
 	}

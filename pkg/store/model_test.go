@@ -284,9 +284,9 @@ func TestRandomOperations(t *testing.T) {
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	steps := 1500
+	steps := 800
 	if testing.Short() {
-		steps = 400
+		steps = 250
 	}
 	if *stepsFlag > 0 {
 		steps = *stepsFlag

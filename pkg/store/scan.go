@@ -277,7 +277,7 @@ func (s *scan) single(p *part) error {
 }
 
 func (s *scan) singleRun(p *part) error {
-	rows, err := s.wanted(p, true)
+	rows, _, err := s.wanted(p, true)
 	if err != nil || len(rows) == 0 {
 		return err
 	}
@@ -323,7 +323,7 @@ func (s *scan) singleChunk(p *part) error {
 		if err := cb.DecodeTimes(&s.times); err != nil {
 			return err
 		}
-		s.tmp = p.selectRows(s.tmp[:0], s.times.Stream, s.times.Timestamps, s.src.rng)
+		s.tmp = p.selectRows(s.tmp[:0], s.times.Stream, s.times.Timestamps, p.fromRow, p.toRow, s.src.rng)
 		for _, x := range s.tmp {
 			b.StreamIndex = append(b.StreamIndex, x.id)
 			b.Timestamps = append(b.Timestamps, x.ts)

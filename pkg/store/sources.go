@@ -314,10 +314,10 @@ func (s *sources) damaged(p *part, err error) error {
 	return nil
 }
 
-// selectRows appends the rows of a part that are wanted, out of the columns of
-// streams and times that DecodeTimes gives, in the order of rows.
-func (p *part) selectRows(dst []rowRef, streams []uint32, times []int64, rng closedRange) []rowRef {
-	for i := p.fromRow; i < p.toRow && i < len(times); i++ {
+// selectRows appends the rows of a part that are wanted, out of rows [from, to) of
+// decoded columns of streams and times, in the order of rows.
+func (p *part) selectRows(dst []rowRef, streams []uint32, times []int64, from, to int, rng closedRange) []rowRef {
+	for i := from; i < to && i < len(times); i++ {
 		l := streams[i]
 		if int(l) >= len(p.locals) {
 			break
