@@ -190,7 +190,10 @@ func unpackedBlock(t testing.TB, data []byte) []byte {
 				parts[s] = stored(t, dec, p)
 			}
 		case SectionMetadata:
-			r := reader{buf: p}
+			if len(p) == 0 || p[0] != metadataTable {
+				break
+			}
+			r := reader{buf: p[1:]}
 			var lens [5]int
 			for i := range lens {
 				lens[i] = r.count(len(p))
@@ -204,9 +207,7 @@ func unpackedBlock(t testing.TB, data []byte) []byte {
 				head = binary.AppendUvarint(head, uint64(len(part)))
 				body = append(body, part...)
 			}
-			if len(p) > 0 {
-				parts[s] = append(head, body...)
-			}
+			parts[s] = append(append([]byte{metadataTable}, head...), body...)
 		}
 	}
 	out := appendHeader(nil, b.h, &parts)

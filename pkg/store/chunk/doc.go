@@ -78,9 +78,12 @@
 //
 // METADATA is a table, too. There a shape's text is a sequence of names, each
 // uv length and bytes; each name has one field; a row without metadata has a
-// shape without names. Its parts follow one another:
+// shape without names. Its parts follow one another. If a sender uses so many
+// names that a table would be too large, pairs are written row after row.
 //
-//	METADATA = 5 x uv length (of META, TEXT, RAW, IDS, DATA), the parts
+//	METADATA = u8 0, 5 x uv length (of META, TEXT, RAW, IDS, DATA), the parts
+//	         | u8 1, packed: per row: uv pairs, per pair: uv length, name, uv
+//	           length, value
 //
 // # Node
 //

@@ -19,9 +19,9 @@ var ErrUnsorted = errors.New("rows of a chunk block are not sorted by stream and
 type EncoderOptions struct {
 	// Level of zstd for text sections: 1 fastest, 2 default, 3 better. 0 means 2.
 	Level int
-	// Plain writes lines as one zstd text instead of columns: a third of the CPU
-	// of the columns when combined with Level 1, and nearly twice the bytes. For
-	// blocks that compaction will read soon.
+	// Plain writes lines as one zstd text instead of columns: with Level 1 two
+	// thirds of the CPU and twice the bytes. For blocks that compaction will read
+	// soon.
 	Plain bool
 }
 
@@ -73,7 +73,7 @@ func (e *Encoder) Encode(dst []byte, rows *Rows) ([]byte, error) {
 		e.encodePlain(rows)
 	}
 	if h.metaBytes > 0 || hasMetadata(rows.Metadata) {
-		e.encodeMetadata(rows)
+		e.encodeMetadata(rows, h.metaBytes)
 	}
 	e.cols.release()
 	dst = appendHeader(dst, &h, &e.parts)

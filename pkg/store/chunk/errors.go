@@ -68,7 +68,8 @@ func (e *VersionError) Error() string {
 // LimitError says that rows do not fit into one chunk block. The caller cuts
 // them into several blocks, or refuses a line that does not fit alone.
 type LimitError struct {
-	// What is "rows", "line bytes" or "metadata bytes".
+	// What is "rows", "line bytes", "metadata bytes", "metadata pairs" or
+	// "metadata pairs in a row".
 	What string
 	// Have is what was asked for, Max what fits.
 	Have, Max int

@@ -3,6 +3,7 @@ package chunk
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"testing"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/testutil/corpus"
@@ -19,6 +20,11 @@ func FuzzDecode(f *testing.F) {
 	for k := range corpus.NumKinds {
 		f.Add(unpackedBlock(f, mustEncode(f, EncoderOptions{}, familyRows(corpus.Kind(k), 12<<10))))
 	}
+	many := make([]string, 0, 600)
+	for i := range 300 {
+		many = append(many, fmt.Sprint("k", i), "v")
+	}
+	f.Add(unpackedBlock(f, mustEncode(f, EncoderOptions{}, withMetadata(many...))))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		fixed := bytes.Clone(data)
 		fixChecksums(fixed)

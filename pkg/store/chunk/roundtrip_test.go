@@ -402,3 +402,39 @@ func TestEncoderForgets(t *testing.T) {
 		t.Errorf("decoder keeps %d bytes", n)
 	}
 }
+
+// TestManyNames: a sender that makes up metadata names costs space, not blocks.
+func TestManyNames(t *testing.T) {
+	for name, pairs := range map[string]func(row int) (n int, key func(i int) string){
+		"ever new names": func(row int) (int, func(int) string) {
+			return 40, func(i int) string { return fmt.Sprintf("k%d_%d", row, i) }
+		},
+		"wide rows":   func(int) (int, func(int) string) { return 3000, func(i int) string { return fmt.Sprintf("k%d", i) } },
+		"empty names": func(row int) (int, func(int) string) { return row % 300, func(int) string { return "" } },
+	} {
+		rows := oneStream(make([]string, 600))
+		rows.Metadata = make([]labels.Labels, rows.Len())
+		for i := range rows.Metadata {
+			n, key := pairs(i)
+			b := labels.NewScratchBuilder(n)
+			if i%2 == 0 {
+				for k := range n {
+					b.Add(key(k), strings.Repeat("v", i%3))
+				}
+			}
+			rows.Metadata[i] = b.Labels()
+		}
+		data := mustEncode(t, EncoderOptions{Level: 1}, rows)
+		if d := diffRows(rows, mustDecode(t, data)); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+		var part Rows
+		b := must(OpenBytes(data))
+		if err := b.DecodeRange(must(NewDecoder()), &part, 100, 200); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if d := diffRows(cutRows(rows, 100, 200), &part); d != "" {
+			t.Errorf("%s: %s", name, d)
+		}
+	}
+}

@@ -40,6 +40,9 @@ const (
 	maxPairs = 1 << 20
 )
 
+// textLimit bounds an unpacked section of texts of a table made of so many bytes.
+func textLimit(bytes int) int { return maxTextFactor*bytes + packedSlack }
+
 // Rows are the input and output of a chunk block, column by column. Row i is
 // Timestamps[i], Lines[i] and Metadata[i] of stream Stream[i].
 type Rows struct {

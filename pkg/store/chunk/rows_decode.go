@@ -1,11 +1,6 @@
 package chunk
 
-import (
-	"bytes"
-	"slices"
-
-	"github.com/prometheus/prometheus/model/labels"
-)
+import "slices"
 
 // appendOps appends literal texts and the next values of nodes. It is where
 // decoding spends its time. At the start of an op dst is at most limit long, and
@@ -193,7 +188,7 @@ func (b *Block) decodeColumns(dec *Decoder, dst *Rows, from, to int, needles []s
 
 // unpackTable gives the parts of the lines' table.
 func (b *Block) unpackTable(dec *Decoder) (p tableParts, err error) {
-	limit := maxTextFactor*b.h.rawBytes + packedSlack
+	limit := textLimit(b.h.rawBytes)
 	for _, s := range []struct {
 		sec   Section
 		buf   *[]byte
@@ -217,98 +212,4 @@ func (b *Block) unpackTable(dec *Decoder) (p tableParts, err error) {
 	}
 	p.data, err = b.section(SectionData)
 	return p, err
-}
-
-// decodeMetadata rebuilds the structured metadata of rows from..to.
-func (b *Block) decodeMetadata(dec *Decoder, dst *Rows, from, to int) error {
-	packed, err := b.section(SectionMetadata)
-	if err != nil || packed == nil {
-		return err
-	}
-	inSection := func(err error) error {
-		if c, ok := err.(*CorruptError); ok {
-			return &CorruptError{Section: SectionMetadata, Offset: c.Offset, Reason: c.Section.String() + ": " + c.Reason}
-		}
-		return err
-	}
-	p, err := dec.metadataParts(packed, b.h.metaBytes)
-	if err != nil {
-		return inSection(err)
-	}
-	t := &dec.table
-	if err := t.open(&dec.ints, p, b.h.rows, b.h.metaBytes, true); err != nil {
-		return inSection(err)
-	}
-	t.skip(from)
-	dst.Metadata = slices.Grow(dst.Metadata[:0], to-from)
-	var (
-		builder   = labels.NewScratchBuilder(8)
-		last      labels.Labels
-		lastShape = -1
-		budget    = b.h.metaBytes
-	)
-	for i := from; i < to; i++ {
-		no := int(t.rowShapes[i])
-		s := &t.shapes[no]
-		if dec.keep != nil && !dec.keep.has(i) {
-			for _, c := range t.shapeCols[s.colFrom:s.colTo] {
-				t.skipOps(t.colOps[c:c+1], t.cols)
-			}
-			continue
-		}
-		dec.value, dec.ends = dec.value[:0], dec.ends[:0]
-		for _, c := range t.shapeCols[s.colFrom:s.colTo] {
-			dec.value = t.appendOps(dec.value, t.colOps[c:c+1], t.cols, dst.Timestamps[i], b.h.metaBytes)
-			dec.ends = append(dec.ends, len(dec.value))
-		}
-		if budget -= len(dec.value) + s.namesBytes; budget < 0 {
-			t.tooLong()
-		}
-		if t.failed != nil {
-			return inSection(t.failed)
-		}
-		// Rows of one pod mostly repeat the row before.
-		if no != lastShape || !bytes.Equal(dec.value, dec.lastValue) || !slices.Equal(dec.ends, dec.lastEnds) {
-			builder.Reset()
-			at := 0
-			for f, name := range s.names {
-				builder.Add(name, string(dec.value[at:dec.ends[f]]))
-				at = dec.ends[f]
-			}
-			last, lastShape = builder.Labels(), no
-			dec.value, dec.lastValue = dec.lastValue, dec.value
-			dec.ends, dec.lastEnds = dec.lastEnds, dec.ends
-		}
-		dst.Metadata = append(dst.Metadata, last)
-	}
-	return nil
-}
-
-// metadataParts takes the METADATA section apart.
-func (d *Decoder) metadataParts(section []byte, metaBytes int) (p tableParts, err error) {
-	r := reader{buf: section, sec: SectionMetadata}
-	var lens [5]int
-	for i := range lens {
-		lens[i] = r.count(len(section))
-	}
-	var parts [5][]byte
-	for i := range parts {
-		parts[i] = r.bytes(lens[i])
-	}
-	r.done()
-	if r.err != nil {
-		return p, r.err
-	}
-	limit := maxTextFactor*metaBytes + packedSlack
-	if p.meta, err = unpack(d.zstd, &d.meta, parts[0], SectionMeta, maxMetaBytes); err != nil {
-		return p, err
-	}
-	if p.text, err = unpack(d.zstd, &d.text, parts[1], SectionText, limit); err != nil {
-		return p, err
-	}
-	if p.raw, err = unpack(d.zstd, &d.raw, parts[2], SectionRaw, limit); err != nil {
-		return p, err
-	}
-	p.ids, p.data = parts[3], parts[4]
-	return p, nil
 }

@@ -138,7 +138,7 @@ func (s *searcher) inSection(sec Section, needle string) (bool, error) {
 		}
 		buf, limit := &s.d.raw, s.b.h.rawBytes
 		if sec == SectionText {
-			buf, limit = &s.d.text, maxTextFactor*s.b.h.rawBytes+packedSlack
+			buf, limit = &s.d.text, textLimit(s.b.h.rawBytes)
 		}
 		if s.text[sec], err = unpack(s.d.zstd, buf, p, sec, limit); err != nil {
 			return false, err

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"unsafe"
-
-	"github.com/prometheus/prometheus/model/labels"
 )
 
 // Choices of the encoder about shapes, measured on the corpus.
@@ -260,7 +258,7 @@ func (e *Encoder) encodeColumns(rows *Rows, h *header) bool {
 	s.ids = c.ints.alloc(rows.Len())
 	s.deal(rows.Lines)
 	e.encodeTable()
-	if len(e.meta) > maxMetaBytes || c.nodes > maxNodes {
+	if len(e.meta) > maxMetaBytes || len(c.text) > textLimit(h.rawBytes) || c.nodes > maxNodes {
 		return false
 	}
 	e.parts[SectionMeta] = appendPacked(e.parts[SectionMeta], e.zstd, e.meta)
@@ -319,58 +317,4 @@ func (e *Encoder) encodeTable() {
 		c.column(i, col.vals)
 	}
 	e.meta, e.ids = c.finish(e.meta[:0], e.ids[:0])
-}
-
-func hasMetadata(m []labels.Labels) bool {
-	for i := range m {
-		if !m[i].IsEmpty() {
-			return true
-		}
-	}
-	return false
-}
-
-// encodeMetadata writes structured metadata as a table: a shape per set of
-// names, a column per name.
-func (e *Encoder) encodeMetadata(rows *Rows) {
-	s, c := &e.lines, &e.cols
-	defer s.release()
-	s.reset()
-	for _, m := range rows.Metadata {
-		s.text = s.text[:0]
-		n := 0
-		m.Range(func(l labels.Label) {
-			s.text = binary.AppendUvarint(s.text, uint64(len(l.Name)))
-			s.text = append(s.text, l.Name...)
-			s.fields = append(s.fields, l.Value)
-			n++
-		})
-		s.addRow(n, 0)
-	}
-	for i := range s.shapes {
-		sh := &s.shapes[i]
-		r := reader{buf: []byte(sh.text)}
-		sh.keys = make([]string, 0, sh.fields)
-		for range sh.fields {
-			sh.keys = append(sh.keys, string(r.bytes(r.count(r.left()))))
-		}
-	}
-	c.reset(rows.Timestamps, s.rowsOf)
-	s.ids = c.ints.alloc(rows.Len())
-	s.deal(nil)
-	e.encodeTable()
-
-	var packed [5][]byte
-	packed[0] = appendPacked(nil, e.zstd, e.meta)
-	packed[1] = appendPacked(nil, e.zstd, c.text)
-	packed[2] = appendPacked(nil, e.zstd, c.raw)
-	packed[3], packed[4] = e.ids, c.data
-	p := e.parts[SectionMetadata]
-	for _, b := range packed {
-		p = binary.AppendUvarint(p, uint64(len(b)))
-	}
-	for _, b := range packed {
-		p = append(p, b...)
-	}
-	e.parts[SectionMetadata] = p
 }
