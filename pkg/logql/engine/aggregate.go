@@ -12,6 +12,10 @@ import (
 type aggregator interface {
 	// add takes samples; it keeps nothing of the columns.
 	add(s *stage.Samples)
+	// merge takes everything that another aggregator of the same operation and
+	// grid has; to are the numbers that its series have here. The other must
+	// not be used afterwards.
+	merge(other aggregator, to []int)
 	// points calls emit for every window of a series that has a value, in order.
 	points(series int, emit func(k int, v float64))
 }
@@ -73,6 +77,19 @@ func (b *buckets[T]) of(series uint32) []T {
 		b.budget.Take(b.size * b.g.buckets())
 	}
 	return b.series[series]
+}
+
+// mergeBuckets puts the buckets of o into b.
+func mergeBuckets[T any](b, o *buckets[T], to []int, merge func(x, y T) T) {
+	for i, from := range o.series {
+		if from == nil {
+			continue
+		}
+		dst := b.of(uint32(to[i]))
+		for j := range from {
+			dst[j] = merge(dst[j], from[j])
+		}
+	}
 }
 
 // slide calls emit with the merged buckets of each window in turn. It merges
@@ -140,11 +157,17 @@ func (c *counter) add(s *stage.Samples) {
 	}
 }
 
+func plus(x, y float64) float64 { return x + y }
+
+func (c *counter) merge(other aggregator, to []int) {
+	mergeBuckets(&c.buckets, &other.(*counter).buckets, to, plus)
+}
+
 func (c *counter) points(series int, emit func(k int, v float64)) {
-	if series >= len(c.series) {
+	if series >= len(c.series) || c.series[series] == nil {
 		return
 	}
-	slide(c.g, c.series[series], func(x, y float64) float64 { return x + y }, func(k int, v float64) {
+	slide(c.g, c.series[series], plus, func(k int, v float64) {
 		if v > 0 {
 			emit(k, v/c.per)
 		}
@@ -161,7 +184,7 @@ type acc struct {
 type folder struct {
 	buckets[acc]
 	put   func(x *acc, ts int64, v float64)
-	merge func(x, y acc) acc
+	join  func(x, y acc) acc
 	value func(acc) float64
 }
 
@@ -173,7 +196,7 @@ func newFolder(g *grid, budget *stage.Budget, put func(*acc, int64, float64), me
 		buckets: buckets[acc]{g: g, budget: budget, size: accSize},
 		put:     put,
 		value:   value,
-		merge: func(x, y acc) acc {
+		join: func(x, y acc) acc {
 			switch {
 			case x.n == 0:
 				return y
@@ -195,11 +218,15 @@ func (f *folder) add(s *stage.Samples) {
 	}
 }
 
+func (f *folder) merge(other aggregator, to []int) {
+	mergeBuckets(&f.buckets, &other.(*folder).buckets, to, f.join)
+}
+
 func (f *folder) points(series int, emit func(k int, v float64)) {
-	if series >= len(f.series) {
+	if series >= len(f.series) || f.series[series] == nil {
 		return
 	}
-	slide(f.g, f.series[series], f.merge, func(k int, x acc) {
+	slide(f.g, f.series[series], f.join, func(k int, x acc) {
 		if x.n > 0 {
 			emit(k, f.value(x))
 		}

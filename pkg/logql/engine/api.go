@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -41,6 +42,9 @@ type Options struct {
 	// MaxSamples bounds the samples that the evaluation above the range
 	// aggregations holds at once (16 bytes each). Default 5 million.
 	MaxSamples int
+	// ExtraWorkers is the number of goroutines that all queries together may
+	// add to their own. Default: one less than the processors; negative: none.
+	ExtraWorkers int
 	// Timeout ends a query. Default one minute; negative means no timeout.
 	Timeout time.Duration
 	// Logger receives what is of interest to an operator. Default: discard.
@@ -63,6 +67,9 @@ func (o Options) withDefaults() Options {
 	setInt(&o.MaxSamples, 5_000_000)
 	if o.MaxQueryBytes <= 0 {
 		o.MaxQueryBytes = 64 << 20
+	}
+	if o.ExtraWorkers == 0 {
+		o.ExtraWorkers = runtime.GOMAXPROCS(0) - 1
 	}
 	if o.Timeout == 0 {
 		o.Timeout = time.Minute
@@ -165,6 +172,12 @@ type Stats struct {
 	// ExecTime is how long the query ran, QueueTime how long it waited to run
 	// (filled by whoever queues).
 	ExecTime, QueueTime time.Duration
+}
+
+// add sums the work of two parts of a query.
+func (s *Stats) add(o Stats) {
+	s.SelectStats.Add(o.SelectStats)
+	s.PostFilterLines += o.PostFilterLines
 }
 
 // LiveTail hands out new entries after the pipeline. It is used by one

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql/stage"
@@ -21,15 +22,21 @@ type Engine struct {
 	opts    Options
 	promql  *promql.Engine
 	logger  *slog.Logger
+	// spare are the goroutines that queries may add to their own.
+	spare *semaphore.Weighted
+	// parallelSpan is the constant of that name, but for tests.
+	parallelSpan int64
 }
 
 // New returns an engine over q.
 func New(q Querier, o Options) *Engine {
 	o = o.withDefaults()
 	return &Engine{
-		querier: q,
-		opts:    o,
-		logger:  o.Logger,
+		querier:      q,
+		opts:         o,
+		logger:       o.Logger,
+		parallelSpan: parallelSpan,
+		spare:        semaphore.NewWeighted(int64(max(o.ExtraWorkers, 0))),
 		promql: promql.NewEngine(promql.EngineOpts{
 			Logger:     o.Logger,
 			MaxSamples: o.MaxSamples,
@@ -135,7 +142,8 @@ type run struct {
 // run calls f with a time limit, and translates what ended it.
 func (e *Engine) run(ctx context.Context, f func(context.Context, *run) (*Result, error)) (*Result, error) {
 	begin := e.opts.Now()
-	r := &run{e: e, budget: stage.Budget{Limit: e.opts.MaxQueryBytes}}
+	r := &run{e: e}
+	r.budget.Limit = e.opts.MaxQueryBytes
 	limited := ctx
 	if e.opts.Timeout > 0 {
 		var cancel context.CancelFunc

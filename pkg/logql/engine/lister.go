@@ -37,7 +37,16 @@ func (l *lister) add(s *stage.Samples) {
 			l.series = append(l.series, nil)
 		}
 		l.series[series] = append(l.series[series], sample{s.Timestamps[i], s.Values[i]})
-		l.budget.Take(sampleSize)
+	}
+	l.budget.Take(sampleSize * len(s.Series))
+}
+
+func (l *lister) merge(other aggregator, to []int) {
+	for i, from := range other.(*lister).series {
+		for to[i] >= len(l.series) {
+			l.series = append(l.series, nil)
+		}
+		l.series[to[i]] = append(l.series[to[i]], from...)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"unsafe"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -23,8 +24,11 @@ type memoryStore struct {
 	shuffle *rand.Rand
 	// rows is the size of batches; 0 means 3.
 	rows int
+	// growTable fills the stream table as rows come, not at once.
+	growTable bool
 	// requests are all that have been asked for.
 	requests []model.SelectRequest
+	mu       sync.Mutex // of Select: a query may read in several goroutines
 }
 
 type memoryRow struct {
@@ -43,15 +47,25 @@ func (m *memoryStore) push(ls labels.Labels, es ...model.Entry) {
 }
 
 func (m *memoryStore) Select(_ context.Context, req model.SelectRequest) (model.BatchIterator, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.requests = append(m.requests, req)
-	it := &memoryIterator{req: req, size: m.rows}
+	it := &memoryIterator{req: req, size: m.rows, grow: m.growTable}
 	if it.size == 0 {
 		it.size = 3
 	}
 	if req.BatchRows > 0 {
 		it.size = min(it.size, req.BatchRows)
 	}
-	for _, s := range m.streams {
+	order := make([]int, len(m.streams))
+	for i := range order {
+		order[i] = i
+	}
+	if m.shuffle != nil { // stream numbers mean something else each time
+		order = m.shuffle.Perm(len(m.streams))
+	}
+	for _, i := range order {
+		s := m.streams[i]
 		if !slices.ContainsFunc(req.Matchers, func(x *labels.Matcher) bool { return !x.Matches(s.Labels.Get(x.Name)) }) {
 			it.batch.Streams = append(it.batch.Streams, s.Labels)
 			for seq, e := range s.Entries {
@@ -98,6 +112,8 @@ type memoryIterator struct {
 	text   []byte
 	stats  model.SelectStats
 	closed bool
+	grow   bool
+	table  []labels.Labels
 }
 
 func (it *memoryIterator) Next(ctx context.Context) (*model.EntryBatch, error) {
@@ -110,6 +126,9 @@ func (it *memoryIterator) Next(ctx context.Context) (*model.EntryBatch, error) {
 	b := &it.batch
 	b.Reset()
 	b.Lines, b.Metadata = nil, nil
+	if it.grow && it.table == nil {
+		it.table, b.Streams = b.Streams, nil
+	}
 	if len(it.left) == 0 {
 		return nil, io.EOF
 	}
@@ -122,6 +141,9 @@ func (it *memoryIterator) Next(ctx context.Context) (*model.EntryBatch, error) {
 	it.text = make([]byte, 0, n)
 	meta := false
 	for _, r := range rows {
+		if it.grow && r.stream >= len(b.Streams) {
+			b.Streams = it.table[:r.stream+1]
+		}
 		b.StreamIndex = append(b.StreamIndex, uint32(r.stream))
 		b.Timestamps = append(b.Timestamps, r.e.Timestamp)
 		it.stats.Lines++

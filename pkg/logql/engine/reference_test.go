@@ -94,7 +94,11 @@ func TestRangeAgainstReference(t *testing.T) {
 		p := Params{Start: zero + rnd.Int64N(int64(time.Minute)), Step: randomDuration(rnd)}
 		p.End = p.Start + rnd.Int64N(int64(2*time.Minute))
 		p.Query = rangeQuery(op, rng, offset)
-		res, err := New(store, Options{}).Range(context.Background(), p)
+		e := New(store, Options{ExtraWorkers: 3})
+		if round%3 == 0 {
+			e.parallelSpan = 0 // several goroutines
+		}
+		res, err := e.Range(context.Background(), p)
 		if err != nil {
 			t.Fatalf("seed %d round %d: %s: %v", seed, round, p.Query, err)
 		}

@@ -38,7 +38,7 @@ type liveTail struct {
 	stages []logql.Stage
 	it     model.BatchIterator
 	p      *stage.Pipeline
-	budget stage.Budget
+	budget *stage.Budget
 }
 
 // maxTailCache bounds the label sets that a tail remembers: it may run for
@@ -47,8 +47,8 @@ const maxTailCache = 4 << 20
 
 // renew compiles the pipeline and so forgets its caches.
 func (t *liveTail) renew() error {
-	t.budget = stage.Budget{Limit: maxTailCache}
-	p, err := stage.NewPipeline(t.stages, stage.Config{Budget: &t.budget, Now: t.e.opts.Now})
+	t.budget = &stage.Budget{Limit: maxTailCache}
+	p, err := stage.NewPipeline(t.stages, stage.Config{Budget: t.budget, Now: t.e.opts.Now})
 	if err != nil {
 		return &QueryError{Msg: err.Error()}
 	}

@@ -128,6 +128,17 @@ func (x *Extractor) unwrap(u *logql.Unwrap) error {
 // from 0. The slice only grows.
 func (x *Extractor) Series() []labels.Labels { return x.series }
 
+// Restart prepares for the batches of another iterator, whose stream numbers
+// mean other streams. The series stay.
+func (x *Extractor) Restart() { x.p.streams = x.p.streams[:0] }
+
+// AddSeries adds a series that another Extractor of the same query found, and
+// returns its number.
+func (x *Extractor) AddSeries(ls labels.Labels) int {
+	x.series = append(x.series, ls)
+	return len(x.series) - 1
+}
+
 // collectReads lists the labels that decide about samples and series.
 func (x *Extractor) collectReads(n *logql.RangeAggregation, h *Hints) {
 	if !x.by || h == nil || h.All {

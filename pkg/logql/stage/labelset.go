@@ -1,6 +1,8 @@
 package stage
 
 import (
+	"sync/atomic"
+
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -42,21 +44,25 @@ func (b *Builder) flat() labels.Labels {
 }
 
 // Budget is the memory that a query may hold. The zero value has no limit. It
-// is not safe for concurrent use.
+// is safe for concurrent use.
 type Budget struct {
-	// Limit and Used are in bytes; a Limit of 0 is none.
-	Limit, Used int64
+	// Limit is in bytes; 0 is none. It is set before first use.
+	Limit int64
+	used  atomic.Int64
 }
 
 // Take counts n bytes as held.
 func (m *Budget) Take(n int) {
 	if m != nil {
-		m.Used += int64(n)
+		m.used.Add(int64(n))
 	}
 }
+
+// Used is the number of bytes held.
+func (m *Budget) Used() int64 { return m.used.Load() }
 
 // Exceeded says that more was taken than there is. Holders look now and then
 // and end the query.
 func (m *Budget) Exceeded() bool {
-	return m != nil && m.Limit > 0 && m.Used > m.Limit
+	return m != nil && m.Limit > 0 && m.used.Load() > m.Limit
 }

@@ -1,0 +1,204 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql/stage"
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
+)
+
+const (
+	// parallelSpan is the shortest range in time that is worth several goroutines.
+	parallelSpan = int64(30 * time.Minute)
+	// slicesPerWorker evens out that some slices of time hold more than others.
+	slicesPerWorker = 3
+	// maxExtraWorkers bounds the goroutines that one query adds to its own: each
+	// has buckets of its own.
+	maxExtraWorkers = 3
+)
+
+// errNeedMetadata says that a stream lacks a label that its entries' metadata
+// may have, so that timestamps alone do not do.
+var errNeedMetadata = errors.New("timestamps alone do not tell the series")
+
+// worker reads entries and aggregates them, in one goroutine.
+type worker struct {
+	x     *stage.Extractor
+	agg   aggregator
+	stats Stats
+}
+
+// series are the label sets of the aggregator's series.
+func (w *worker) series() []labels.Labels {
+	if w.x == nil {
+		return nil
+	}
+	return w.x.Series()
+}
+
+func (r *run) newWorker(n *logql.RangeAggregation, by *logql.Grouping, g *grid) (*worker, error) {
+	hints := stage.AllLabels()
+	if need, ok := r.needs[n]; ok && !need.All {
+		hints = stage.NeededLabels(need.Names)
+	}
+	x, err := stage.NewExtractor(n, by, stage.Config{Hints: hints, Budget: &r.budget, Now: r.e.opts.Now})
+	if err != nil {
+		return nil, &QueryError{Msg: err.Error()}
+	}
+	return &worker{x: x, agg: newAggregator(n, g, &r.budget)}, nil
+}
+
+// read aggregates all entries of the windows of g. It tries with timestamps
+// only where that can do, which spares the store the text.
+func (r *run) read(ctx context.Context, n *logql.RangeAggregation, by *logql.Grouping, g *grid) (*worker, error) {
+	w, err := r.readAll(ctx, n, by, g, true)
+	if errors.Is(err, errNeedMetadata) {
+		return r.readAll(ctx, n, by, g, false)
+	}
+	return w, err
+}
+
+// readAll cuts the range in time into slices and shares them among as many
+// goroutines as the engine can spare.
+func (r *run) readAll(ctx context.Context, n *logql.RangeAggregation, by *logql.Grouping, g *grid, timesOnly bool) (*worker, error) {
+	extra := 0
+	if span := g.span(); span.End-span.Start >= r.e.parallelSpan {
+		for extra < maxExtraWorkers && r.e.spare.TryAcquire(1) {
+			extra++
+		}
+		defer r.e.spare.Release(int64(extra))
+	}
+	workers := make([]*worker, 1+extra)
+	for i := range workers {
+		var err error
+		if workers[i], err = r.newWorker(n, by, g); err != nil {
+			return nil, err
+		}
+	}
+	x := workers[0].x
+	req := model.SelectRequest{
+		Matchers:  n.Selector.Matchers,
+		Direction: model.Forward,
+		Unordered: true,
+		Contains:  n.Selector.RequiredSubstrings(),
+		TimesOnly: timesOnly && x.TimesSuffice(),
+		NoLines:   x.NoLines(),
+	}
+	slices := []model.TimeRange{g.span()}
+	if extra > 0 {
+		slices = cut(g.span(), slicesPerWorker*len(workers))
+	}
+	var next atomic.Int64
+	group, ctx := errgroup.WithContext(ctx)
+	for _, w := range workers {
+		group.Go(func() error {
+			for i := next.Add(1) - 1; i < int64(len(slices)); i = next.Add(1) - 1 {
+				req := req
+				req.Range = slices[i]
+				if err := r.readSlice(ctx, req, w, g); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	for _, w := range workers {
+		r.stats.add(w.stats)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return merged(workers), r.checkBudget()
+}
+
+// cut divides a range into n of about equal length.
+func cut(span model.TimeRange, n int) []model.TimeRange {
+	var out []model.TimeRange
+	width := (span.End - span.Start) / int64(n)
+	for i := range n {
+		s := model.TimeRange{Start: span.Start + int64(i)*width, End: span.Start + int64(i+1)*width}
+		if i == n-1 {
+			s.End = span.End
+		}
+		out = append(out, s)
+	}
+	return out
+}
+
+func (r *run) readSlice(ctx context.Context, req model.SelectRequest, w *worker, g *grid) (err error) {
+	it, err := r.e.querier.Select(ctx, req)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		w.stats.Add(it.Stats())
+		err = errors.Join(err, it.Close())
+	}()
+	var keep func(int64) bool
+	if g.gaps() {
+		keep = func(ts int64) bool { return g.bucket(ts) >= 0 }
+	}
+	w.x.Restart()
+	var s stage.Samples
+	streams := 0
+	for {
+		batch, err := it.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if req.TimesOnly {
+			for ; streams < len(batch.Streams); streams++ {
+				if !w.x.StreamSuffices(batch.Streams[streams]) {
+					return errNeedMetadata
+				}
+			}
+		}
+		s.Reset()
+		if err := w.x.Extract(batch, keep, &s); err != nil {
+			return err
+		}
+		w.stats.PostFilterLines += int64(len(s.Series))
+		w.agg.add(&s)
+		if err := r.checkBudget(); err != nil {
+			return err
+		}
+	}
+}
+
+// merged puts what all workers have into one.
+func merged(workers []*worker) *worker {
+	first := workers[0]
+	if len(workers) == 1 {
+		return first
+	}
+	at := map[string]int{}
+	for i, ls := range first.series() {
+		at[string(ls.Bytes(nil))] = i
+	}
+	for _, w := range workers[1:] {
+		to := make([]int, len(w.series()))
+		for i, ls := range w.series() {
+			key := string(ls.Bytes(nil))
+			j, ok := at[key]
+			if !ok {
+				j = first.x.AddSeries(ls)
+				at[key] = j
+			}
+			to[i] = j
+		}
+		first.agg.merge(w.agg, to)
+	}
+	return first
+}
