@@ -35,6 +35,9 @@ const (
 	stopHTTP    = 10 * time.Second
 )
 
+// settleTime is when the start is over, informers included.
+const settleTime = 15 * time.Second
+
 // run starts the parts, waits for a signal or a failure, and stops them in the
 // reverse order: sources, tails, HTTP, store. Nothing acknowledged is lost even
 // without the stop: it is in the write-ahead log.
@@ -79,6 +82,13 @@ func run(cfg *config, stop <-chan os.Signal) error {
 	if err != nil {
 		return errors.Join(err, p.db.Close())
 	}
+
+	settled := time.AfterFunc(settleTime, func() {
+		if err := releaseStartupPages(); err != nil {
+			log.Debug("cannot give back the pages of the start", "error", err)
+		}
+	})
+	defer settled.Stop()
 
 	var cause error
 	select {
