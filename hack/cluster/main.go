@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -69,6 +70,9 @@ func newCommand() *cobra.Command {
 		_, err := fmt.Fprintln(cmd.OutOrStdout(), p.Kubeconfig())
 		return err
 	})
+	add("apply FILE|DIR...", "Apply manifests and wait until their Deployments are available", cobra.MinimumNArgs(1), func(cmd *cobra.Command, p provider, args []string) error {
+		return applyManifests(cmd.Context(), p, kind == "bare", args, cmd.ErrOrStderr())
+	})
 	root.AddCommand(buildCommand())
 	return root
 }
@@ -77,6 +81,7 @@ func newCommand() *cobra.Command {
 func buildCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "build [PROGRAM...]", Short: "Build programs into the cache and print their paths",
+		Long:      "Build programs into the cache and print their paths.\nWithout a name: etcd and kube-apiserver, which the API rig needs. Known: " + strings.Join(binaries.Names(), ", ") + ".",
 		ValidArgs: binaries.Names(), Args: cobra.OnlyValidArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cache, err := binaries.Open("", cmd.ErrOrStderr())
@@ -84,7 +89,7 @@ func buildCommand() *cobra.Command {
 				return err
 			}
 			if len(args) == 0 {
-				args = binaries.Names()
+				args = []string{binaries.Etcd, binaries.APIServer}
 			}
 			for _, name := range args {
 				path, err := cache.Build(cmd.Context(), name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -192,6 +193,45 @@ func TestRestoreRemovesOnlyWhatIsOurs(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(used, "theirs")); err != nil {
 		t.Error(err)
+	}
+}
+
+// A wrong LOGSTACK_CLUSTER_DIR must cost nobody a file.
+func TestForeignDirectoryIsLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	c, err := New(dir, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range ownEntries {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.checkOurs(); err != nil {
+		t.Errorf("what a refused up leaves: %v", err)
+	}
+	theirs := filepath.Join(dir, "theirs")
+	if err := os.WriteFile(theirs, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.checkOurs(); err == nil || !strings.Contains(err.Error(), "theirs") {
+		t.Errorf("got %v", err)
+	}
+	if err := c.removeEmpty(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(theirs); err != nil {
+		t.Error(err)
+	}
+	if err := os.Remove(theirs); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.removeEmpty(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("the empty directory is still there: %v", err)
 	}
 }
 

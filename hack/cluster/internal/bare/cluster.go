@@ -7,12 +7,14 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"text/tabwriter"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/binaries"
+	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/kube"
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/proc"
 )
 
@@ -77,6 +79,9 @@ func (c *Cluster) Up(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.checkOurs(); err != nil {
+		return err
+	}
 	m, err := proc.NewManager(c.p.root, c.log)
 	if err != nil {
 		return err
@@ -117,18 +122,18 @@ func (c *Cluster) Healthy(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	client, err := openAPI(c.Kubeconfig())
+	client, err := kube.Open(c.Kubeconfig(), true)
 	if err != nil {
 		return err
 	}
-	defer client.close()
-	if err := client.ready(ctx); err != nil {
+	defer client.Close()
+	if err := client.Ready(ctx); err != nil {
 		return fmt.Errorf("kube-apiserver: %w", err)
 	}
-	if err := client.nodeReady(ctx); err != nil {
+	if err := nodeReady(ctx, client); err != nil {
 		return fmt.Errorf("node: %w", err)
 	}
-	if err := client.dnsReady(ctx); err != nil {
+	if err := dnsReady(ctx, client); err != nil {
 		return fmt.Errorf("CoreDNS: %w", err)
 	}
 	return nil
@@ -141,9 +146,11 @@ func (c *Cluster) Down(ctx context.Context) error {
 	if err := Preflight(); err != nil {
 		return err
 	}
-	if _, err := os.Stat(c.p.root); errors.Is(err, fs.ErrNotExist) {
+	if !c.exists() {
+		// Not even a directory that looks like ours is deleted then: it may be
+		// a wrong LOGSTACK_CLUSTER_DIR.
 		c.printf("no cluster in %s", c.p.root)
-		return nil
+		return c.removeEmpty()
 	}
 	begin := time.Now()
 	m, err := proc.NewManager(c.p.root, c.log)
@@ -155,12 +162,16 @@ func (c *Cluster) Down(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	if !c.exists() {
-		// Up was refused before it changed anything.
-		return os.RemoveAll(c.p.root)
-	}
 	if err := c.undo(ctx, m); err != nil {
 		return fmt.Errorf("%w\n\nrun `down` again when the cause is gone; the state is kept in %s", err, c.p.root)
+	}
+	// Deleting must never reach through a mount.
+	points, err := mountsUnder(c.p.root)
+	if err != nil {
+		return fmt.Errorf("list mounts: %w", err)
+	}
+	if len(points) > 0 {
+		return fmt.Errorf("still mounted: %q; the state is kept in %s", points, c.p.root)
 	}
 	if err := os.RemoveAll(c.p.root); err != nil {
 		return fmt.Errorf("delete state: %w", err)
@@ -173,6 +184,38 @@ func (c *Cluster) Down(ctx context.Context) error {
 		return fmt.Errorf("left behind: %q", left)
 	}
 	c.printf("cluster down %s, nothing left behind", time.Since(begin).Round(100*time.Millisecond))
+	return nil
+}
+
+// ownEntries are what opening the state directory makes, before up.
+var ownEntries = []string{"lock", "logs", "run"}
+
+// checkOurs refuses a state directory that holds something else, because down
+// will delete it.
+func (c *Cluster) checkOurs() error {
+	if c.exists() {
+		return nil
+	}
+	entries, err := os.ReadDir(c.p.root)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	for _, e := range entries {
+		if !slices.Contains(ownEntries, e.Name()) {
+			return fmt.Errorf("state directory %s holds %s, which is not a cluster's: name an empty directory in LOGSTACK_CLUSTER_DIR, `down` deletes it", c.p.root, e.Name())
+		}
+	}
+	return nil
+}
+
+// removeEmpty removes what a refused up has left, but nothing with content.
+func (c *Cluster) removeEmpty() error {
+	if err := c.checkOurs(); err != nil {
+		return nil //nolint:nilerr // somebody else's directory is left alone
+	}
+	for _, name := range append(slices.Clone(ownEntries), ".") {
+		_ = os.Remove(c.p.in(name)) // a directory with content stays
+	}
 	return nil
 }
 
@@ -213,11 +256,11 @@ func (c *Cluster) Load(ctx context.Context, archives ...string) error {
 	return c.importImages(ctx, archives)
 }
 
-// Status writes a table of processes and the state of the node to w.
+// Status writes a table of processes and the state of the node to w. It returns
+// an error when the cluster is not there or not healthy.
 func (c *Cluster) Status(ctx context.Context, w io.Writer) error {
 	if !c.exists() {
-		fmt.Fprintf(w, "no cluster in %s\n", c.p.root)
-		return nil
+		return fmt.Errorf("no cluster in %s", c.p.root)
 	}
 	m, err := proc.NewManager(c.p.root, nil)
 	if err != nil {
@@ -240,14 +283,13 @@ func (c *Cluster) Status(ctx context.Context, w io.Writer) error {
 		return err
 	}
 	if err := c.Healthy(ctx); err != nil {
-		fmt.Fprintf(w, "\nnot healthy: %v\n", err)
-		return nil
+		return fmt.Errorf("not healthy: %w", err)
 	}
-	client, err := openAPI(c.Kubeconfig())
+	client, err := kube.Open(c.Kubeconfig(), true)
 	if err != nil {
 		return err
 	}
-	defer client.close()
+	defer client.Close()
 	pods, err := client.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err

@@ -28,6 +28,7 @@ import (
 
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/binaries"
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/images"
+	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/kube"
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/proc"
 )
 
@@ -62,11 +63,11 @@ func TestCluster(t *testing.T) {
 	if err := c.Up(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	client, err := openAPI(c.Kubeconfig())
+	client, err := kube.Open(c.Kubeconfig(), true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(client.close)
+	t.Cleanup(client.Close)
 	ct := &clusterTest{Cluster: c, client: client, ns: namespace(t, client, wasUp)}
 	t.Run("Version", ct.version)
 	t.Run("PodReachesServices", ct.podReachesServices)
@@ -211,7 +212,7 @@ func (c *clusterTest) start(t *testing.T, name string, change func(*corev1.Pod),
 		t.Fatal(err)
 	}
 	var running *corev1.Pod
-	err := waitFor(t.Context(), "pod does not run", time.Minute, func(ctx context.Context) error {
+	err := kube.WaitFor(t.Context(), "pod does not run", time.Minute, func(ctx context.Context) error {
 		p, err := c.client.CoreV1().Pods(c.ns).Get(ctx, name, metav1.GetOptions{})
 		if err == nil && p.Status.Phase != corev1.PodRunning {
 			err = fmt.Errorf("it is %s: %+v", p.Status.Phase, p.Status.ContainerStatuses)
@@ -336,7 +337,7 @@ func (c *clusterTest) podSecurity(t *testing.T) {
 func (c *clusterTest) logsRotate(t *testing.T) {
 	pod := c.start(t, "rotate", nil, "-rate=4000", "-count=20000", "-pad=200", "-hold")
 	dir := c.p.in("pod-logs", fmt.Sprintf("%s_%s_%s", c.ns, pod.Name, pod.UID), "loggen")
-	err := waitFor(t.Context(), "the log did not rotate", time.Minute, func(context.Context) error {
+	err := kube.WaitFor(t.Context(), "the log did not rotate", time.Minute, func(context.Context) error {
 		files, err := filepath.Glob(filepath.Join(dir, "0.log.*"))
 		if err == nil && len(files) < 2 {
 			err = fmt.Errorf("only %v", files)
@@ -391,7 +392,7 @@ func (c *clusterTest) volumes(t *testing.T) {
 	if err := c.client.CoreV1().PersistentVolumeClaims(c.ns).Delete(t.Context(), "data", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	err = waitFor(t.Context(), "the volume is still there", time.Minute, func(context.Context) error {
+	err = kube.WaitFor(t.Context(), "the volume is still there", time.Minute, func(context.Context) error {
 		if _, err := os.Stat(dir); !os.IsNotExist(err) {
 			return fmt.Errorf("%s: %v", dir, err)
 		}
@@ -440,7 +441,7 @@ func (c *clusterTest) kill(t *testing.T, name string) {
 	if err := syscall.Kill(p.Pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	err = waitFor(t.Context(), name+" survives", 10*time.Second, func(context.Context) error {
+	err = kube.WaitFor(t.Context(), name+" survives", 10*time.Second, func(context.Context) error {
 		if p.Alive() {
 			return errors.New("still alive")
 		}

@@ -104,7 +104,7 @@ func (s *starter) etcd() proc.Spec {
 }
 
 func (s *starter) apiServer() proc.Spec {
-	return s.spec(binaries.APIServer, s.api.ready,
+	return s.spec(binaries.APIServer, s.api.Ready,
 		"--bind-address="+NodeIP, "--advertise-address="+NodeIP, fmt.Sprintf("--secure-port=%d", apiPort),
 		"--etcd-servers=https://"+hostPort("127.0.0.1", etcdPort),
 		"--etcd-cafile="+s.ca.CertFile(), "--etcd-certfile="+s.crt("apiserver-etcd"), "--etcd-keyfile="+s.key("apiserver-etcd"),

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/binaries"
+	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/kube"
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/pki"
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/proc"
 )
@@ -34,7 +35,7 @@ type starter struct {
 	m        *proc.Manager
 	programs map[string]string
 	ca       *pki.Authority
-	api      *api
+	api      *kube.API
 }
 
 // start brings every part up, in order, skipping what runs already.
@@ -65,10 +66,10 @@ func (c *Cluster) start(ctx context.Context, m *proc.Manager, programs map[strin
 	if err := s.credentials(); err != nil {
 		return err
 	}
-	if s.api, err = openAPI(c.Kubeconfig()); err != nil {
+	if s.api, err = kube.Open(c.Kubeconfig(), true); err != nil {
 		return err
 	}
-	defer s.api.close()
+	defer s.api.Close()
 	// The runtime and its images need no API: they come up beside it.
 	runtimeUp := make(chan error, 1)
 	if err := m.Launch(s.containerd()); err != nil {
@@ -124,17 +125,20 @@ func (s *starter) node(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := waitFor(ctx, "addons not applied", nodeTimeout, func(ctx context.Context) error { return s.api.apply(ctx, addons) }); err != nil {
+	if err := kube.WaitFor(ctx, "addons not applied", nodeTimeout, func(ctx context.Context) error {
+		_, err := s.api.Apply(ctx, addons)
+		return err
+	}); err != nil {
 		return err
 	}
 	begin := time.Now()
-	err = waitFor(ctx, "node is not ready", nodeTimeout, s.api.nodeReady)
+	err = kube.WaitFor(ctx, "node is not ready", nodeTimeout, func(ctx context.Context) error { return nodeReady(ctx, s.api) })
 	if err != nil {
 		return fmt.Errorf("%w\nthe end of %s:\n%s", err, s.m.LogFile(binaries.Kubelet), s.m.Tail(binaries.Kubelet))
 	}
 	s.printf("node ready %s", time.Since(begin).Round(100*time.Millisecond))
 	begin = time.Now()
-	err = waitFor(ctx, "CoreDNS is not ready", dnsTimeout, s.api.dnsReady)
+	err = kube.WaitFor(ctx, "CoreDNS is not ready", dnsTimeout, func(ctx context.Context) error { return dnsReady(ctx, s.api) })
 	if err != nil {
 		return fmt.Errorf("%w\nthe end of %s:\n%s", err, s.m.LogFile(binaries.Kubelet), s.m.Tail(binaries.Kubelet))
 	}

@@ -18,7 +18,6 @@ const (
 	Scheduler         = "kube-scheduler"
 	Kubelet           = "kubelet"
 	KubeProxy         = "kube-proxy"
-	Kubectl           = "kubectl"
 	Etcd              = "etcd"
 	CoreDNS           = "coredns"
 	Pause             = "pause"
@@ -57,7 +56,7 @@ func Programs() map[string]Program {
 		kube = fmt.Sprintf("-X k8s.io/component-base/version.%s=%s %s", v[0], v[1], kube)
 	}
 	programs := map[string]Program{}
-	for _, name := range []string{APIServer, ControllerManager, Scheduler, Kubelet, KubeProxy, Kubectl} {
+	for _, name := range []string{APIServer, ControllerManager, Scheduler, Kubelet, KubeProxy} {
 		programs[name] = Program{Package: "k8s.io/kubernetes/cmd/" + name, LDFlags: kube}
 	}
 	for _, name := range []string{Etcd, Provisioner} {

@@ -108,11 +108,12 @@ func pick(rnd *rand.Rand, from ...string) string { return from[rnd.IntN(len(from
 
 func jsonBody(b []byte, e event) []byte {
 	msg, status := pick(e.rnd, "order placed", "cart updated", "coupon applied", "address checked"), 200
+	method, path := "POST", pick(e.rnd, "/checkout", "/cart", "/coupon", "/address")
 	if e.failed {
 		msg, status = pick(e.rnd, "payment service timed out", "stock reservation failed", "order rejected"), 502
 	}
-	b = fmt.Appendf(b, `{"ts":"%s","level":"%s","msg":"%s","service":"checkout","trace_id":"%016x%016x","user":%d,"amount":%.2f,"status":%d,"duration_ms":%d`,
-		e.time.Format(time.RFC3339Nano), e.level(), msg, e.rnd.Uint64(), e.rnd.Uint64(), e.rnd.IntN(5000), e.rnd.Float64()*300, status, 3+e.rnd.IntN(400))
+	b = fmt.Appendf(b, `{"ts":"%s","level":"%s","msg":"%s","service":"checkout","method":"%s","path":"%s","status":%d,"duration_ms":%d,"user":%d,"amount":%.2f,"trace_id":"%016x%016x"`,
+		e.time.Format(time.RFC3339Nano), e.level(), msg, method, path, status, 3+e.rnd.IntN(400), e.rnd.IntN(5000), e.rnd.Float64()*300, e.rnd.Uint64(), e.rnd.Uint64())
 	if e.pad != "" {
 		b = fmt.Appendf(b, `,"pad":"%s"`, e.pad)
 	}

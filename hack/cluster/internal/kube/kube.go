@@ -1,4 +1,4 @@
-package bare
+package kube
 
 import (
 	"bytes"
@@ -8,9 +8,10 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -28,25 +29,27 @@ import (
 // fieldManager owns what up applies.
 const fieldManager = "logstack-cluster"
 
-// api is a client of the cluster's API server, as administrator.
-type api struct {
+// API is a client of one API server. It is safe for concurrent use.
+type API struct {
 	kubernetes.Interface
 	dynamic dynamic.Interface
 	http    *http.Client
 }
 
-// openAPI makes a client from a kubeconfig; nothing is sent yet. The caller
-// closes it.
-func openAPI(kubeconfig string) (*api, error) {
+// Open makes a client from the file kubeconfig, whose API is on this machine when
+// local is set; nothing is sent yet. The caller closes it.
+func Open(kubeconfig string, local bool) (*API, error) {
 	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
 	cfg.QPS, cfg.Burst = 100, 100
 	cfg.Timeout = 10 * time.Second
-	// The API is on this machine: a proxy of the environment cannot reach it.
-	cfg.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
-	a := &api{}
+	if local {
+		// A proxy of the environment could not reach it.
+		cfg.Proxy = func(*http.Request) (*url.URL, error) { return nil, nil }
+	}
+	a := &API{}
 	if a.http, err = rest.HTTPClientFor(cfg); err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
@@ -57,10 +60,11 @@ func openAPI(kubeconfig string) (*api, error) {
 	return a, err
 }
 
-func (a *api) close() { utilnet.CloseIdleConnectionsFor(a.http.Transport) }
+// Close drops idle connections.
+func (a *API) Close() { utilnet.CloseIdleConnectionsFor(a.http.Transport) }
 
-// ready asks the API server whether all of its start-up is done.
-func (a *api) ready(ctx context.Context) error {
+// Ready asks the API server whether all of its start-up is done.
+func (a *API) Ready(ctx context.Context) error {
 	body, err := a.Discovery().RESTClient().Get().AbsPath("/readyz").DoRaw(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(body))
@@ -68,22 +72,26 @@ func (a *api) ready(ctx context.Context) error {
 	return nil
 }
 
-// apply sends every object of a YAML stream by server-side apply. Objects that
-// need another one, such as a Service account, come after it in the stream.
-func (a *api) apply(ctx context.Context, stream []byte) error {
+// Apply sends every object of a YAML stream by server-side apply. Objects that
+// need another one, such as a service account, come after it in the stream. It
+// returns the namespaces of the objects.
+func (a *API) Apply(ctx context.Context, stream []byte) (namespaces []string, err error) {
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(a.Discovery()))
 	for dec := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(stream), 4096); ; {
 		obj := &unstructured.Unstructured{}
 		if err := dec.Decode(obj); errors.Is(err, io.EOF) {
-			return nil
+			return namespaces, nil
 		} else if err != nil {
-			return fmt.Errorf("decode manifest: %w", err)
+			return namespaces, fmt.Errorf("decode manifest: %w", err)
 		}
 		if len(obj.Object) == 0 {
 			continue
 		}
 		if err := applyOne(ctx, mapper, a.dynamic, obj); err != nil {
-			return fmt.Errorf("apply %s %s: %w", obj.GetKind(), obj.GetName(), err)
+			return namespaces, fmt.Errorf("apply %s %s: %w", obj.GetKind(), obj.GetName(), err)
+		}
+		if ns := obj.GetNamespace(); ns != "" && !slices.Contains(namespaces, ns) {
+			namespaces = append(namespaces, ns)
 		}
 	}
 }
@@ -107,9 +115,9 @@ func applyOne(ctx context.Context, mapper meta.RESTMapper, client dynamic.Interf
 	return err
 }
 
-// waitFor asks condition every 100 ms until it returns nil, or the timeout has
+// WaitFor asks condition every 100 ms until it returns nil, or the timeout has
 // passed; the error then holds the last answer.
-func waitFor(ctx context.Context, what string, timeout time.Duration, condition func(context.Context) error) error {
+func WaitFor(ctx context.Context, what string, timeout time.Duration, condition func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for {
@@ -125,47 +133,26 @@ func waitFor(ctx context.Context, what string, timeout time.Duration, condition 
 	}
 }
 
-// nodeReady returns nil once the node is ready and takes pods.
-func (a *api) nodeReady(ctx context.Context) error {
-	node, err := a.CoreV1().Nodes().Get(ctx, NodeName, metav1.GetOptions{})
-	if err != nil {
-		return err
-	}
-	for _, t := range node.Spec.Taints {
-		if t.Effect != corev1.TaintEffectPreferNoSchedule {
-			return fmt.Errorf("node has the taint %s", t.Key)
+// WaitAvailable waits until every Deployment of a namespace is available.
+func (a *API) WaitAvailable(ctx context.Context, namespace string, timeout time.Duration) error {
+	return WaitFor(ctx, "namespace "+namespace+" is not ready", timeout, func(ctx context.Context) error {
+		list, err := a.AppsV1().Deployments(namespace).List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
 		}
-	}
-	for _, c := range node.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			if c.Status == corev1.ConditionTrue {
-				return nil
+		for _, d := range list.Items {
+			if !available(&d) {
+				return fmt.Errorf("deployment %s: %d of %d pods are available", d.Name, d.Status.AvailableReplicas, d.Status.Replicas)
 			}
-			return errors.New(c.Message)
 		}
-	}
-	return errors.New("the kubelet has not reported yet")
+		return nil
+	})
 }
 
-// dnsReady returns nil once CoreDNS answers.
-func (a *api) dnsReady(ctx context.Context) error {
-	d, err := a.AppsV1().Deployments("kube-system").Get(ctx, "coredns", metav1.GetOptions{})
-	if err != nil {
-		return err
+func available(d *appsv1.Deployment) bool {
+	want := int32(1)
+	if d.Spec.Replicas != nil {
+		want = *d.Spec.Replicas
 	}
-	if d.Status.ReadyReplicas > 0 && d.Status.ObservedGeneration >= d.Generation {
-		return nil
-	}
-	pods, err := a.CoreV1().Pods("kube-system").List(ctx, metav1.ListOptions{LabelSelector: "k8s-app=kube-dns"})
-	if err != nil {
-		return err
-	}
-	for _, p := range pods.Items {
-		for _, s := range p.Status.ContainerStatuses {
-			if w := s.State.Waiting; w != nil && w.Message != "" {
-				return fmt.Errorf("pod %s: %s: %s", p.Name, w.Reason, w.Message)
-			}
-		}
-	}
-	return fmt.Errorf("%d pods, none is ready", len(pods.Items))
+	return d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedReplicas >= want && d.Status.AvailableReplicas >= want
 }
