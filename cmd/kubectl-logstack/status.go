@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -144,18 +146,63 @@ func printStatus(a *app, v statusView) error {
 		add("pod", fmt.Sprintf("%s, %d restarts", pod, v.Restarts))
 	}
 	add("volume", v.Volume)
-	rows = append(rows, collectorRows(v.Collector)...)
+	rows = append(rows, collectorRows(v.Collector, t)...)
 	return output.Table(a.Out, []string{"STATUS", ""}, rows)
 }
 
-// collectorRows turns the collector's own status into rows. What a newer or
-// older collector does not say is left out.
-func collectorRows(raw json.RawMessage) [][]string {
-	var s struct {
-		Version string `json:"version"`
+// collectorView is what the table shows of the collector's own status. What a
+// newer or older collector does not say is left out.
+type collectorView struct {
+	Version string
+	Podlogs struct {
+		Synced   bool
+		Targets  map[string]int
+		Problems []string
 	}
-	if len(raw) == 0 || json.Unmarshal(raw, &s) != nil {
+	Store struct {
+		Entries, RawBytes, BlockBytes, DiskBytes int64
+		Oldest, Newest                           *time.Time
+		DiskFull                                 bool
+		Damaged                                  int64
+		Errors                                   []string
+	}
+}
+
+func collectorRows(raw json.RawMessage, t output.Terminal) [][]string {
+	var v collectorView
+	if len(raw) == 0 || json.Unmarshal(raw, &v) != nil {
 		return nil
 	}
-	return [][]string{{"version", s.Version}}
+	rows := [][]string{{"version", v.Version}}
+	add := func(name, value string) { rows = append(rows, []string{name, value}) }
+	var targets []string
+	for _, state := range slices.Sorted(maps.Keys(v.Podlogs.Targets)) {
+		targets = append(targets, fmt.Sprintf("%d %s", v.Podlogs.Targets[state], state))
+	}
+	if len(targets) > 0 {
+		add("containers", strings.Join(targets, ", "))
+	}
+	for _, p := range v.Podlogs.Problems {
+		add("problem", t.Paint(output.Yellow, p))
+	}
+	s := v.Store
+	if s.Entries > 0 {
+		add("stored", fmt.Sprintf("%s lines, %s on disk", humanize.Comma(s.Entries), humanize.IBytes(uint64(max(0, s.DiskBytes)))))
+	}
+	if s.Oldest != nil {
+		add("oldest", humanize.Time(*s.Oldest))
+	}
+	if s.Newest != nil {
+		add("newest", humanize.Time(*s.Newest))
+	}
+	if s.DiskFull {
+		add("problem", t.Paint(output.Red, "the disk is full: nothing new is stored, queries work"))
+	}
+	if s.Damaged > 0 {
+		add("problem", t.Paint(output.Red, fmt.Sprintf("%d chunk blocks are damaged: their lines are missing from answers", s.Damaged)))
+	}
+	for _, e := range s.Errors {
+		add("last error", e)
+	}
+	return rows
 }

@@ -82,6 +82,18 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	s.orError(w, r, writeJSON(w, http.StatusOK, out))
 }
 
+// echo writes one line to our own log, which is collected like every other:
+// doctor waits for it at the far end of the whole way.
+func (s *Server) echo(w http.ResponseWriter, r *http.Request) {
+	token := r.URL.Query().Get("token")
+	if !lokiapi.ValidEchoToken(token) {
+		s.writeError(w, r, badRequestf("token %q: 1 to 64 characters of a-z, 0-9 and -", token))
+		return
+	}
+	s.log.Info("echo", "token", token)
+	w.WriteHeader(http.StatusNoContent)
+}
+
 func (s *Server) flush(w http.ResponseWriter, r *http.Request, b *backend) error {
 	if err := b.store.Flush(r.Context()); err != nil {
 		return fmt.Errorf("flushing the store: %w", err)

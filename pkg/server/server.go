@@ -278,6 +278,7 @@ func (s *Server) routes() http.Handler {
 	plain("GET /config", "/config", s.config)
 	plain("GET /services", "/services", s.services)
 	plain("GET "+lokiapi.StatusPath, lokiapi.StatusPath, s.status)
+	plain("GET "+lokiapi.EchoPath, lokiapi.EchoPath, s.echo)
 	plain("POST /flush", "/flush", s.withBackend(s.flush))
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.opts.Registry, promhttp.HandlerOpts{}))
 	if s.opts.Pprof {
