@@ -24,19 +24,19 @@ type Engine struct {
 	logger  *slog.Logger
 	// spare are the goroutines that queries may add to their own.
 	spare *semaphore.Weighted
-	// parallelSpan is the constant of that name, but for tests.
-	parallelSpan int64
+	// sliceWidth is the constant of that name, but for tests.
+	sliceWidth int64
 }
 
 // New returns an engine over q.
 func New(q Querier, o Options) *Engine {
 	o = o.withDefaults()
 	return &Engine{
-		querier:      q,
-		opts:         o,
-		logger:       o.Logger,
-		parallelSpan: parallelSpan,
-		spare:        semaphore.NewWeighted(int64(max(o.ExtraWorkers, 0))),
+		querier:    q,
+		opts:       o,
+		logger:     o.Logger,
+		sliceWidth: sliceWidth,
+		spare:      semaphore.NewWeighted(int64(max(o.ExtraWorkers, 0))),
 		promql: promql.NewEngine(promql.EngineOpts{
 			Logger:     o.Logger,
 			MaxSamples: o.MaxSamples,

@@ -211,7 +211,7 @@ func TestTimesOnlyFallsBack(t *testing.T) {
 		s.push(labels.FromStrings("app", "a"), model.Entry{Timestamp: zero + 40e9, Line: "x", Metadata: labels.FromStrings("pod", "meta")})
 		e := New(s, Options{ExtraWorkers: 1})
 		if parallel {
-			e.parallelSpan = 0
+			e.sliceWidth = int64(10 * time.Second)
 		}
 		res, err := e.Instant(context.Background(), params(`sum by (pod) (count_over_time({app="a"}[5m]))`))
 		if err != nil {

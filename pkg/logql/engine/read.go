@@ -16,10 +16,12 @@ import (
 )
 
 const (
-	// parallelSpan is the shortest range in time that is worth several goroutines.
-	parallelSpan = int64(30 * time.Minute)
-	// slicesPerWorker evens out that some slices of time hold more than others.
-	slicesPerWorker = 3
+	// sliceWidth is where a range in time is cut to be read by several
+	// goroutines: at midnights, where stores cut their blocks too. A cut inside
+	// a block would have it decoded twice.
+	sliceWidth = int64(24 * time.Hour)
+	// maxSlices bounds the slices of one range.
+	maxSlices = 64
 	// maxExtraWorkers bounds the goroutines that one query adds to its own: each
 	// has buckets of its own.
 	maxExtraWorkers = 3
@@ -69,13 +71,12 @@ func (r *run) read(ctx context.Context, n *logql.RangeAggregation, by *logql.Gro
 // readAll cuts the range in time into slices and shares them among as many
 // goroutines as the engine can spare.
 func (r *run) readAll(ctx context.Context, n *logql.RangeAggregation, by *logql.Grouping, g *grid, timesOnly bool) (*worker, error) {
+	slices := cut(g.span(), r.e.sliceWidth)
 	extra := 0
-	if span := g.span(); span.End-span.Start >= r.e.parallelSpan {
-		for extra < maxExtraWorkers && r.e.spare.TryAcquire(1) {
-			extra++
-		}
-		defer r.e.spare.Release(int64(extra))
+	for extra < min(maxExtraWorkers, len(slices)-1) && r.e.spare.TryAcquire(1) {
+		extra++
 	}
+	defer func() { r.e.spare.Release(int64(extra)) }()
 	workers := make([]*worker, 1+extra)
 	for i := range workers {
 		var err error
@@ -92,9 +93,8 @@ func (r *run) readAll(ctx context.Context, n *logql.RangeAggregation, by *logql.
 		TimesOnly: timesOnly && x.TimesSuffice(),
 		NoLines:   x.NoLines(),
 	}
-	slices := []model.TimeRange{g.span()}
-	if extra > 0 {
-		slices = cut(g.span(), slicesPerWorker*len(workers))
+	if extra == 0 {
+		slices = []model.TimeRange{g.span()}
 	}
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
@@ -120,16 +120,20 @@ func (r *run) readAll(ctx context.Context, n *logql.RangeAggregation, by *logql.
 	return merged(workers), r.checkBudget()
 }
 
-// cut divides a range into n of about equal length.
-func cut(span model.TimeRange, n int) []model.TimeRange {
+// cut divides a range at multiples of width, or of more where it is very long.
+// One shorter than two widths is not worth it.
+func cut(span model.TimeRange, width int64) []model.TimeRange {
+	if span.End-span.Start < 2*width {
+		return []model.TimeRange{span}
+	}
+	if n := (span.End - span.Start) / width; n >= maxSlices {
+		width *= n/maxSlices + 1
+	}
 	var out []model.TimeRange
-	width := (span.End - span.Start) / int64(n)
-	for i := range n {
-		s := model.TimeRange{Start: span.Start + int64(i)*width, End: span.Start + int64(i+1)*width}
-		if i == n-1 {
-			s.End = span.End
-		}
-		out = append(out, s)
+	for start := span.Start; start < span.End; {
+		end := min((floorDiv(start, width)+1)*width, span.End)
+		out = append(out, model.TimeRange{Start: start, End: end})
+		start = end
 	}
 	return out
 }

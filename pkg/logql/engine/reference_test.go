@@ -96,7 +96,7 @@ func TestRangeAgainstReference(t *testing.T) {
 		p.Query = rangeQuery(op, rng, offset)
 		e := New(store, Options{ExtraWorkers: 3})
 		if round%3 == 0 {
-			e.parallelSpan = 0 // several goroutines
+			e.sliceWidth = 1 + rnd.Int64N(int64(time.Minute)) // several goroutines
 		}
 		res, err := e.Range(context.Background(), p)
 		if err != nil {
@@ -235,4 +235,31 @@ func TestGridWindows(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestCut(t *testing.T) {
+	for _, c := range []struct {
+		start, end, width int64
+		want              string
+	}{
+		{0, 10, 4, "[[0 4] [4 8] [8 10]]"},
+		{-5, 3, 4, "[[-5 -4] [-4 0] [0 3]]"},
+		{5, 12, 4, "[[5 12]]"},
+		{4, 12, 4, "[[4 8] [8 12]]"},
+	} {
+		if got := fmt.Sprint(cutText(cut(model.TimeRange{Start: c.start, End: c.end}, c.width))); got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+	if n := len(cut(model.TimeRange{Start: -maxTime, End: maxTime}, 1)); n > maxSlices+1 {
+		t.Errorf("%d slices", n)
+	}
+}
+
+// cutText is without the String of TimeRange.
+func cutText(rs []model.TimeRange) (out [][2]int64) {
+	for _, r := range rs {
+		out = append(out, [2]int64{r.Start, r.End})
+	}
+	return out
 }

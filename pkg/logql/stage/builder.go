@@ -68,6 +68,7 @@ type Builder struct {
 
 	hints   *Hints
 	found   int // required labels that parsers have found in this line
+	missing int // required labels that the stream does not have, 0 if unknown
 	scratch []byte
 }
 
@@ -241,6 +242,13 @@ func (b *Builder) extract(name, value string) (done bool) {
 	}
 	b.found++
 	return b.hints != nil && !b.hints.All && b.found >= b.hints.parserNames
+}
+
+// enough says that every label that a parser can still give anything has been
+// found. A parser that reports errors must not stop at that: it would pass
+// over some, where Loki, which waits for labels of the stream too, does not.
+func (b *Builder) enough() bool {
+	return b.missing > 0 && b.found >= b.missing
 }
 
 // SetErr marks the entry as failed. A later error replaces an earlier one.

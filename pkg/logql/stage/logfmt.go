@@ -134,6 +134,9 @@ func (st *logfmtStage) Process(_ int64, line string, b *Builder) (string, bool) 
 		if name := b.labelName(key); name != "" && b.extract(name, val) {
 			return line, true
 		}
+		if !st.opts.Strict && b.enough() {
+			return line, true
+		}
 	}
 }
 

@@ -43,7 +43,9 @@ type streamState struct {
 	plain  *LabelSet            // of entries that nothing was done to
 	sets   map[string]*LabelSet // by what was done, see Builder.appendKey
 	series map[string]int       // the same for Extractor
-	only   int                  // series of entries that nothing was done to, -1 if unknown
+	// missing is Builder.missing.
+	missing int
+	only    int // series of entries that nothing was done to, -1 if unknown
 }
 
 // Select returns the rows of the batch that pass the line filters at the front.
@@ -91,6 +93,7 @@ func (p *Pipeline) start(batch *model.EntryBatch, row uint32) {
 		meta = batch.Metadata[row]
 	}
 	p.b.Reset(p.at.pairs, meta)
+	p.b.missing = p.at.missing
 }
 
 func (p *Pipeline) stream(batch *model.EntryBatch, i uint32) *streamState {
@@ -102,7 +105,7 @@ func (p *Pipeline) stream(batch *model.EntryBatch, i uint32) *streamState {
 	}
 	// The strings of Range alias the label set, which belongs to the iterator.
 	ls := batch.Streams[i].Copy()
-	s := &streamState{labels: ls, only: -1}
+	s := &streamState{labels: ls, missing: p.b.hints.missing(ls), only: -1}
 	ls.Range(func(l labels.Label) { s.pairs = append(s.pairs, l) })
 	p.streams[i] = s
 	p.budget.Take(labelSetCost + 2*int(ls.ByteSize()))

@@ -1,5 +1,7 @@
 package stage
 
+import "github.com/prometheus/prometheus/model/labels"
+
 // Stage is one step of a pipeline. A stage belongs to one Runner: it may keep
 // scratch memory between calls, but no state that lets one line influence the
 // next.
@@ -60,4 +62,18 @@ func (h *Hints) needs(name string) bool {
 		}
 	}
 	return false
+}
+
+// missing counts the names that a parser could produce for a stream without
+// these labels; 0 where there are no names to go by.
+func (h *Hints) missing(stream labels.Labels) (n int) {
+	if h == nil || h.All {
+		return 0
+	}
+	for _, name := range h.Names {
+		if name != ErrorLabel && name != ErrorDetailsLabel && !stream.Has(name) {
+			n++
+		}
+	}
+	return n
 }

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -97,4 +98,35 @@ func runLine(p *Pipeline, line string, stream, meta labels.Labels) string {
 		return strings.Clone(out) + " " + flat.Labels().String()
 	}
 	return "dropped"
+}
+
+// TestParsersStopWhenNothingIsMissing checks that a metric query reads no
+// further than its labels, except where it could miss an error.
+func TestParsersStopWhenNothingIsMissing(t *testing.T) {
+	for _, c := range []struct {
+		query, line string
+		fails       bool
+	}{
+		{`sum by (level) (count_over_time({app="a"} | json [1m]))`, `{"level":"x",`, false},
+		{`sum by (app) (count_over_time({app="a"} | json [1m]))`, `{"level":"x",`, true},
+		{`sum by (app, level) (count_over_time({app="a"} | json [1m]))`, `{"level":"x",`, true},
+		{`sum by (app, level) (count_over_time({app="a"} | logfmt --strict [1m]))`, `level=x "`, true},
+		{`sum by (app, level) (count_over_time({app="a"} | logfmt [1m]))`, `level=x "`, false},
+		{`sum(count_over_time({app="a"} | json [1m]))`, `plain`, false},
+		{`sum by (level, __error__) (count_over_time({app="a"} | json [1m]))`, `plain`, false},
+	} {
+		x := mustExtractor(t, c.query)
+		var out Samples
+		err := x.Extract(batchOf(c.line, mustLabels("app", "a"), mustLabels()), nil, &out)
+		var f *Failure
+		if errors.As(err, &f) != c.fails || (err == nil) != (len(out.Series) == 1) {
+			t.Errorf("%s: %v, %v", c.query, err, out)
+		}
+	}
+	// What stands behind the last label that is needed is not read.
+	x := mustExtractor(t, `sum by (app, level) (count_over_time({app="a"} | logfmt [1m]))`)
+	x.p.Row(batchOf("level=x level=y more=z", mustLabels("app", "a"), mustLabels()), 0)
+	if !x.p.b.enough() || len(x.p.b.pairs) != 1 {
+		t.Errorf("%v", x.p.b.pairs)
+	}
 }
