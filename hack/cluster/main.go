@@ -1,11 +1,3 @@
-// Command cluster brings up a Kubernetes cluster to develop and test against,
-// and takes it away again.
-//
-//	go run -C hack/cluster . up
-//
-// The environment variable CLUSTER says which: bare (the default) is a real
-// single node on this Linux machine, as root; kind is a kind cluster where
-// Docker runs; current is whatever the present kubeconfig context names.
 package main
 
 import (

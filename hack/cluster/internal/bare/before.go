@@ -47,7 +47,6 @@ var foreignDirs = []string{
 	"/etc/cni",
 	"/opt/cni/bin",
 	"/opt/cni",
-	"/run/flannel",
 }
 
 func sysctlPath(name string) string { return "/proc/sys/" + name }
