@@ -157,6 +157,8 @@ type Server struct {
 	reason  atomic.Pointer[string] // why there is no backend
 	drain   context.Context        // ends when Drain is called
 	stop    context.CancelFunc
+	// tailMu makes sure that no tail begins once Drain waits for them.
+	tailMu  sync.Mutex
 	tailing sync.WaitGroup
 }
 
@@ -193,7 +195,9 @@ func (s *Server) SetNotReady(reason string) {
 // Drain ends all tails, turns /ready to 503 and waits until the tails are
 // gone or ctx ends. Other requests are still answered.
 func (s *Server) Drain(ctx context.Context) error {
+	s.tailMu.Lock()
 	s.stop()
+	s.tailMu.Unlock()
 	done := make(chan struct{})
 	go func() {
 		s.tailing.Wait()

@@ -220,6 +220,8 @@ func sendFrames(sink tailSink, list []engine.LiveEntry, dropped int) error {
 
 // enterTail counts the tail against the limit. The caller calls leave.
 func (s *Server) enterTail() (leave func(), err error) {
+	s.tailMu.Lock()
+	defer s.tailMu.Unlock()
 	if s.drain.Err() != nil {
 		return nil, &errNotReady{errShuttingDown.Error()}
 	}
