@@ -327,7 +327,7 @@ func window(t, size int64) closedRange {
 		k--
 	}
 	lo, hi := int64(math.MinInt64), int64(math.MaxInt64)
-	if k > math.MinInt64/size {
+	if k >= math.MinInt64/size {
 		lo = k * size
 	}
 	if k < math.MaxInt64/size {

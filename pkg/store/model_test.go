@@ -311,7 +311,7 @@ type harness struct {
 }
 
 func newHarness(t *testing.T, seed uint64) *harness {
-	r := &random{Rand: rand.New(rand.NewPCG(seed, 1)), now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC).UnixNano()}
+	r := &random{Rand: newRand(seed), now: time.Date(2026, 11, 22, 9, 0, 0, 0, time.UTC).UnixNano()}
 	h := &harness{random: r, t: t, dir: testDir(t), want: naive{marks: map[string]string{}}}
 	h.opts = Options{
 		MemoryLimit: minMemoryLimit, SegmentSize: minSegmentSize << r.IntN(4), BlockRange: time.Duration(1+r.IntN(24)) * time.Hour,
@@ -514,3 +514,5 @@ func (h *harness) checkAll() {
 		}
 	}
 }
+
+func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 1)) }

@@ -36,7 +36,7 @@ type Status struct {
 }
 
 // DiskBytes is the size of all files.
-func (s *Status) DiskBytes() int64 { return s.BlockBytes + s.WALBytes }
+func (s Status) DiskBytes() int64 { return s.BlockBytes + s.WALBytes }
 
 // Status returns the present state. It may be called after Close.
 func (db *DB) Status() Status {

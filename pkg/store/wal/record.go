@@ -34,6 +34,8 @@ const (
 const (
 	// MaxRecordBytes bounds the body of one record, in both directions.
 	MaxRecordBytes = 256 << 20
+	// snappyRatio is more than snappy can compress: 64 bytes in 3 at the best.
+	snappyRatio = 24
 	// maxLabels bounds the labels of one stream and the pairs of one entry.
 	maxLabels = 1 << 16
 )
@@ -237,8 +239,8 @@ func (d *Decoder) Decode(rec []byte) (*Record, error) {
 		d.buf = append(d.buf[:0], rec[recordHeader:]...)
 	case encSnappy:
 		n, err := snappy.DecodedLen(rec[recordHeader:])
-		if err != nil || n > MaxRecordBytes {
-			return nil, fmt.Errorf("%w: decompressed length %d: %w", ErrRecord, n, err)
+		if err != nil || n > min(MaxRecordBytes, snappyRatio*len(rec)) {
+			return nil, fmt.Errorf("%w: impossible decompressed length %d: %w", ErrRecord, n, err)
 		}
 		if cap(d.buf) < n {
 			d.buf = make([]byte, n)
