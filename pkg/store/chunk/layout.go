@@ -86,6 +86,18 @@ func parseLayout(text string) (l layout, ok bool) {
 		}
 	}
 	l.epoch = seen['s'] > 0
+	l.place()
+	clock := seen['H'] + seen['M'] + seen['S']
+	l.date = l.epoch || seen['Y']+seen['m']+seen['b']+seen['d'] > 0
+	if l.epoch {
+		return l, clock == 0 && seen['Y']+seen['m']+seen['b']+seen['d'] == 0
+	}
+	// Everything that a value tells has to be in the text.
+	return l, clock == 3 && (!l.date || seen['Y']+seen['d'] == 2 && seen['m']+seen['b'] == 1)
+}
+
+// place computes where the parts stand in a text that parse takes.
+func (l *layout) place() {
 	for i := range l.ops {
 		op := &l.ops[i]
 		switch op.at = l.width; op.code {
@@ -114,13 +126,6 @@ func parseLayout(text string) (l layout, ok bool) {
 			l.dateOps, l.dateLen = 0, 0 // the clock comes first: nothing to remember
 		}
 	}
-	clock := seen['H'] + seen['M'] + seen['S']
-	l.date = l.epoch || seen['Y']+seen['m']+seen['b']+seen['d'] > 0
-	if l.epoch {
-		return l, clock == 0 && seen['Y']+seen['m']+seen['b']+seen['d'] == 0
-	}
-	// Everything that a value tells has to be in the text.
-	return l, clock == 3 && (!l.date || seen['Y']+seen['d'] == 2 && seen['m']+seen['b'] == 1)
 }
 
 var pow10 = [...]int64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9}
@@ -192,7 +197,8 @@ func (l *layout) parse(s string) (v int64, ok bool) {
 	if len(s) != l.width {
 		return 0, false
 	}
-	var year, month, mday, hour, minute, sec, frac, epoch int
+	var year, month, mday, hour, minute, sec, frac int
+	epoch := int64(0)
 	known := l.dateLen > 0 && s[:l.dateLen] == l.lastDate
 	ops := l.ops
 	if known {
@@ -211,14 +217,15 @@ func (l *layout) parse(s string) (v int64, ok bool) {
 			month = monthNumber(p)
 			continue
 		}
-		x := 0
+		n := int64(0) // ten digits do not fit an int everywhere
 		for j := 0; j < len(p); j++ {
 			d := p[j] - '0'
 			if d > 9 {
 				return 0, false
 			}
-			x = x*10 + int(d)
+			n = n*10 + int64(d)
 		}
+		x := int(n)
 		switch op.code {
 		case 'Y':
 			year = x
@@ -234,7 +241,7 @@ func (l *layout) parse(s string) (v int64, ok bool) {
 			sec = x
 		case 's':
 			// 10 digits: from 2001 to 2286, no leading zero to lose.
-			if epoch = x; epoch < 1e9 {
+			if epoch = n; epoch < 1e9 {
 				return 0, false
 			}
 		case 'f':
@@ -245,7 +252,7 @@ func (l *layout) parse(s string) (v int64, ok bool) {
 		return 0, false
 	}
 	if l.epoch {
-		return l.join(int64(epoch), frac)
+		return l.join(epoch, frac)
 	}
 	day := int64(0)
 	if known {
