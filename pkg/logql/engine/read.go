@@ -71,9 +71,9 @@ func (r *run) read(ctx context.Context, n *logql.RangeAggregation, by *logql.Gro
 // readAll cuts the range in time into slices and shares them among as many
 // goroutines as the engine can spare.
 func (r *run) readAll(ctx context.Context, n *logql.RangeAggregation, by *logql.Grouping, g *grid, timesOnly bool) (*worker, error) {
-	slices := cut(g.span(), r.e.sliceWidth)
+	ranges := cut(g.span(), r.e.sliceWidth)
 	extra := 0
-	for extra < min(maxExtraWorkers, len(slices)-1) && r.e.spare.TryAcquire(1) {
+	for extra < min(maxExtraWorkers, len(ranges)-1) && r.e.spare.TryAcquire(1) {
 		extra++
 	}
 	defer func() { r.e.spare.Release(int64(extra)) }()
@@ -94,15 +94,15 @@ func (r *run) readAll(ctx context.Context, n *logql.RangeAggregation, by *logql.
 		NoLines:   x.NoLines(),
 	}
 	if extra == 0 {
-		slices = []model.TimeRange{g.span()}
+		ranges = []model.TimeRange{g.span()}
 	}
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	for _, w := range workers {
 		group.Go(func() error {
-			for i := next.Add(1) - 1; i < int64(len(slices)); i = next.Add(1) - 1 {
+			for i := next.Add(1) - 1; i < int64(len(ranges)); i = next.Add(1) - 1 {
 				req := req
-				req.Range = slices[i]
+				req.Range = ranges[i]
 				if err := r.readSlice(ctx, req, w, g); err != nil {
 					return err
 				}

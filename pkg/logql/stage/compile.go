@@ -120,15 +120,11 @@ func compileStage(n logql.Stage, c Config) (Stage, error) {
 	case *logql.LineFormat:
 		return NewLineFormat(n.Template, c.Now)
 	case *logql.LabelFormat:
-		as := make([]LabelAssignment, len(n.Formats))
-		for i, f := range n.Formats {
-			as[i] = LabelAssignment{Dst: f.Dst, Src: f.Src, Template: f.Template}
-		}
-		return NewLabelFormat(as, c.Now)
+		return NewLabelFormat(n.Formats, c.Now)
 	case *logql.DropLabels:
-		return NewDrop(labelItems(n.Items)), nil
+		return NewDrop(n.Items), nil
 	case *logql.KeepLabels:
-		return NewKeep(labelItems(n.Items)), nil
+		return NewKeep(n.Items), nil
 	}
 	return nil, unknownNode(n)
 }
@@ -160,12 +156,4 @@ func compileLogfmt(n *logql.LogfmtParser) Stage {
 		keys[i] = LogfmtKey{Label: e.Label, Key: e.Expr}
 	}
 	return NewLogfmtKeys(opts, keys)
-}
-
-func labelItems(in []logql.LabelItem) []LabelItem {
-	out := make([]LabelItem, len(in))
-	for i, it := range in {
-		out[i] = LabelItem{Name: it.Name, Matcher: it.Matcher}
-	}
-	return out
 }

@@ -1,17 +1,10 @@
 package stage
 
-import "github.com/prometheus/prometheus/model/labels"
+import "github.com/logstack-dev/kubectl-logstack/pkg/logql"
 
-// LabelItem is an operand of drop and keep: a label, and where Matcher is not
-// nil a condition on its value.
-type LabelItem struct {
-	Name    string
-	Matcher *labels.Matcher
-}
-
-// matches says whether the item means the label as it is. A matcher sees a
-// missing label as "".
-func (it *LabelItem) matches(b *Builder) bool {
+// itemMatches says whether an item of drop means the label as it is. A matcher
+// sees a missing label as "".
+func itemMatches(it *logql.LabelItem, b *Builder) bool {
 	if it.Matcher == nil {
 		return true
 	}
@@ -20,14 +13,14 @@ func (it *LabelItem) matches(b *Builder) bool {
 }
 
 // dropStage is "| drop a, b="x"".
-type dropStage struct{ items []LabelItem }
+type dropStage struct{ items []logql.LabelItem }
 
 // NewDrop returns the drop stage.
-func NewDrop(items []LabelItem) Stage { return &dropStage{items} }
+func NewDrop(items []logql.LabelItem) Stage { return &dropStage{items} }
 
 func (st *dropStage) Process(_ int64, line string, b *Builder) (string, bool) {
 	for i := range st.items {
-		if st.items[i].matches(b) {
+		if itemMatches(&st.items[i], b) {
 			b.Del(st.items[i].Name)
 		}
 	}
@@ -35,10 +28,10 @@ func (st *dropStage) Process(_ int64, line string, b *Builder) (string, bool) {
 }
 
 // keepStage is "| keep a, b="x"". It never takes away the error labels.
-type keepStage struct{ items []LabelItem }
+type keepStage struct{ items []logql.LabelItem }
 
 // NewKeep returns the keep stage.
-func NewKeep(items []LabelItem) Stage { return &keepStage{items} }
+func NewKeep(items []logql.LabelItem) Stage { return &keepStage{items} }
 
 func (st *keepStage) Process(_ int64, line string, b *Builder) (string, bool) {
 	b.retain(func(name, value string) bool {

@@ -3,13 +3,9 @@ package stage
 import (
 	"fmt"
 	"time"
-)
 
-// LabelAssignment is one pair of label_format: Src moves to Dst, or where it is
-// empty Template makes the value.
-type LabelAssignment struct {
-	Dst, Src, Template string
-}
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
+)
 
 // labelFormatStage is "| label_format dst=src, other="{{.template}}"".
 type labelFormatStage struct {
@@ -26,7 +22,7 @@ type labelFormatItem struct {
 }
 
 // NewLabelFormat returns the label_format stage. now is the clock of {{now}}.
-func NewLabelFormat(as []LabelAssignment, now func() time.Time) (Stage, error) {
+func NewLabelFormat(as []logql.LabelAssignment, now func() time.Time) (Stage, error) {
 	st := &labelFormatStage{vars: map[string]string{}}
 	var touched []string // since the first template
 	templates := 0
