@@ -37,7 +37,7 @@ func FuzzDecode(f *testing.F) {
 func FuzzRoundTrip(f *testing.F) {
 	g := corpus.New(9)
 	for k := range corpus.NumKinds {
-		f.Add([]byte(g.Line(corpus.Kind(k))), int64(corpus.Start), uint8(40))
+		f.Add([]byte(g.Line(corpus.Kind(k))), corpus.Start, uint8(40))
 	}
 	f.Add([]byte("a\nb\xff\n\n\"x\":1\n2026-11-22 10:15:30,5"), int64(-1), uint8(3))
 	f.Fuzz(func(t *testing.T, text []byte, start int64, n uint8) {

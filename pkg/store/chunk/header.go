@@ -26,15 +26,15 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // header is the decoded block header.
 type header struct {
-	mode, flags        byte
-	rows               int
-	rawBytes           int
-	metaBytes          int
-	minTime, maxTime   int64
-	offset, length     [numSections]int
-	crc                [numSections]uint32
-	present            [numSections]bool
-	headerLen, sumSize int
+	mode, flags      byte
+	rows             int
+	rawBytes         int
+	metaBytes        int
+	minTime, maxTime int64
+	offset, length   [numSections]int
+	crc              [numSections]uint32
+	present          [numSections]bool
+	headerLen        int
 }
 
 // appendHeader writes the header of a block whose sections are parts.

@@ -41,10 +41,10 @@ func (r *reader) uvarint() uint64 {
 	return v
 }
 
-// count reads a varint that may be max at most.
-func (r *reader) count(max int) int {
+// count reads a varint that may be limit at most.
+func (r *reader) count(limit int) int {
 	v := r.uvarint()
-	if v > uint64(max) {
+	if v > uint64(limit) {
 		r.fail("number out of range")
 		return 0
 	}

@@ -200,9 +200,10 @@ func walk(r *rand.Rand, n int) []uint64 {
 	x := uint64(1 << 40)
 	for i := range v {
 		x += uint64(r.IntN(9)) - 4
-		if i%1000 == 500 {
+		switch i % 1000 {
+		case 500:
 			x += 1 << 30
-		} else if i%1000 == 700 {
+		case 700:
 			x -= 1 << 31
 		}
 		v[i] = x

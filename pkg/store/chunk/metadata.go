@@ -3,6 +3,7 @@ package chunk
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -72,7 +73,8 @@ func (e *Encoder) encodeMetadataTable(rows *Rows, metaBytes int) bool {
 	packed[1] = appendPacked(nil, e.zstd, c.text)
 	packed[2] = appendPacked(nil, e.zstd, c.raw)
 	packed[3], packed[4] = e.ids, c.data
-	p := append(e.parts[SectionMetadata], metadataTable)
+	p := e.parts[SectionMetadata]
+	p = append(p, metadataTable)
 	for _, b := range packed {
 		p = binary.AppendUvarint(p, uint64(len(b)))
 	}
@@ -96,7 +98,8 @@ func (e *Encoder) encodeMetadataPlain(rows *Rows, metaBytes int) {
 			text = append(text, l.Value...)
 		})
 	}
-	p := append(e.parts[SectionMetadata], metadataPlain)
+	p := e.parts[SectionMetadata]
+	p = append(p, metadataPlain)
 	e.parts[SectionMetadata] = appendPacked(p, e.zstd, text)
 }
 
@@ -107,7 +110,8 @@ func (b *Block) decodeMetadata(dec *Decoder, dst *Rows, from, to int) error {
 		return err
 	}
 	inSection := func(err error) error {
-		if c, ok := err.(*CorruptError); ok {
+		var c *CorruptError
+		if errors.As(err, &c) {
 			return &CorruptError{Section: SectionMetadata, Offset: c.Offset, Reason: c.Section.String() + ": " + c.Reason}
 		}
 		return err
