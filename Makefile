@@ -11,6 +11,9 @@ TAG     ?= dev
 CLUSTER ?= bare
 OUT     ?= dist
 
+NODE_ARCH := $(subst arm,arm/v7,$(subst arm64,ARM64,$(shell go env GOARCH)))
+NODE_ARCH := $(subst ARM64,arm64,$(NODE_ARCH))
+
 MODULE  := github.com/logstack-dev/kubectl-logstack
 LDFLAGS := -s -w -X $(MODULE)/pkg/version.Version=$(TAG) -X $(MODULE)/pkg/version.Commit=$(COMMIT)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)"
@@ -39,8 +42,11 @@ demo: ## Start a cluster if none is named, install, run sample apps, query them
 demo-down: ## Remove what `make demo` made
 	@CLUSTER=$(CLUSTER) OUT=$(OUT) IMAGE=$(IMAGE):$(TAG) hack/demo.sh down
 
-cluster: ## Bring up a real single-node Kubernetes (CLUSTER=bare, kind or current)
+cluster: ## Bring up a real single-node Kubernetes and load the collector's image (CLUSTER=bare, kind or current)
+	@mkdir -p $(OUT)
+	go run ./hack/image -o $(OUT)/collector-node.tar -platforms linux/$(NODE_ARCH) -tag $(IMAGE):$(TAG)
 	CLUSTER=$(CLUSTER) $(HACK) up
+	CLUSTER=$(CLUSTER) $(HACK) load $(CURDIR)/$(OUT)/collector-node.tar
 
 cluster-down: ## Stop it and leave nothing behind
 	CLUSTER=$(CLUSTER) $(HACK) down
@@ -77,17 +83,17 @@ check: fmt-check vet lint deps-check ## Everything that needs no running: format
 fmt: ## Format the code
 	gofmt -w cmd pkg hack manifests
 
-fmt-check:
+fmt-check: ## Fail when the code is not formatted
 	@bad=$$(gofmt -l cmd pkg hack manifests); if [ -n "$$bad" ]; then echo "not formatted (make fmt):"; echo "$$bad"; exit 1; fi
 
-vet:
+vet: ## go vet, both modules
 	go vet ./...
 	go -C hack/cluster vet ./...
 
 lint: ## golangci-lint with .golangci.yml
 	go run $(GOLANGCI_LINT) run ./...
 
-deps-check:
+deps-check: ## go.mod is tidy, imports follow the floors, binaries link what modules.txt says
 	go mod tidy -diff
 	go test ./hack/arch
 

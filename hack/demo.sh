@@ -103,8 +103,7 @@ up_cluster() {
   say "installing"
   run "$OUT/kubectl-logstack" install --image "$IMAGE"
   say "sample apps that log"
-  run kubectl apply -f hack/cluster/samples/
-  kubectl -n demo wait --for=condition=Available deployment --all --timeout=60s >/dev/null
+  CLUSTER=$CLUSTER go -C hack/cluster run . apply "$PWD/hack/cluster/samples" >&2
   for _ in $(seq 60); do
     [ "$("$OUT/kubectl-logstack" query '{namespace="demo"}' --since 5m --limit 100 -o raw 2>/dev/null | wc -l)" -ge 100 ] && break
     sleep 0.5
@@ -119,7 +118,7 @@ up_cluster() {
 
 down_cluster() {
   if [ "$CLUSTER" = current ]; then
-    kubectl delete -f hack/cluster/samples/ --ignore-not-found
+    kubectl delete -f hack/cluster/samples/demo.yaml --ignore-not-found
     go run ./cmd/kubectl-logstack uninstall --purge
   else
     CLUSTER=$CLUSTER go -C hack/cluster run . down

@@ -46,7 +46,7 @@ func newLinePrinter(format string, w io.Writer, t output.Terminal, z zone) (line
 	case "table":
 		return &tablePrinter{w: buf, zone: z}, nil
 	}
-	return nil, usagef("-o %q: %s", format, strings.Join(lineFormats, ", "))
+	return nil, usagef("-o %q is not a format: use %s", format, strings.Join(lineFormats, ", "))
 }
 
 // zone prints timestamps; the zero value is the local time zone.

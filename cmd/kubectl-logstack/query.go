@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/spf13/cobra"
 
+	"github.com/logstack-dev/kubectl-logstack/pkg/kube"
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
 	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
@@ -265,6 +267,14 @@ func rowsOf(resp *lokiapi.QueryResponse, d model.Direction) []row {
 
 // explainAnswer makes the server's refusals readable.
 func explainAnswer(err error) error {
+	var ue *url.Error
+	if errors.As(err, &ue) && !errors.Is(err, context.Canceled) {
+		u, perr := url.Parse(ue.URL)
+		if perr != nil {
+			return err
+		}
+		return &kube.ClusterError{Cause: fmt.Sprintf("cannot reach %s://%s: %v", u.Scheme, u.Host, ue.Err), Fix: "does something listen there? check --addr, or leave it out to use the kubeconfig", Err: err}
+	}
 	var se *lokiapi.StatusError
 	if !errors.As(err, &se) {
 		return err

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -57,6 +59,18 @@ shipper work with the collector, too: it speaks Loki's API on port 3100.`,
 			return usagef("--color %q: auto, always or never", a.color)
 		},
 	}
+	cmd.Args = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		hint := c.CommandPath() + " --help lists the commands"
+		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = "did you mean " + strings.Join(near, " or ") + "?"
+		}
+		return usagef("unknown command %q\n  %s", args[0], hint)
+	}
+	cmd.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	cmd.SuggestionsMinimumDistance = 2
 	cmd.SetIn(streams.In)
 	cmd.SetOut(streams.Out)
 	cmd.SetErr(streams.ErrOut)

@@ -45,6 +45,9 @@ func NewClient(flags *genericclioptions.ConfigFlags) (*Client, error) {
 	if err != nil {
 		return nil, Explain(err)
 	}
+	if err := requireConfig(flags); err != nil {
+		return nil, err
+	}
 	cfg.QPS, cfg.Burst = clientQPS, clientBurst
 	kc, err := kubernetes.NewForConfig(cfg)
 	if err != nil {
@@ -71,6 +74,25 @@ func NewClient(flags *genericclioptions.ConfigFlags) (*Client, error) {
 		}
 	}
 	return c, nil
+}
+
+// requireConfig refuses client-go's last resort, http://localhost:8080, which
+// nobody means: its "connection refused" would hide that there is no kubeconfig.
+func requireConfig(flags *genericclioptions.ConfigFlags) error {
+	if flags.APIServer != nil && *flags.APIServer != "" {
+		return nil
+	}
+	raw, err := flags.ToRawKubeConfigLoader().RawConfig()
+	if err != nil {
+		return Explain(err)
+	}
+	if len(raw.Clusters) > 0 {
+		return nil
+	}
+	if _, err := rest.InClusterConfig(); err == nil {
+		return nil
+	}
+	return Explain(clientcmd.ErrEmptyConfig)
 }
 
 // ClusterError is a failure to reach or to be let into the cluster, with what
