@@ -91,6 +91,7 @@ func killBatch(w, seq int) *model.Batch {
 // TestKill kills a writer at random points and looks for lost and repeated
 // entries.
 func TestKill(t *testing.T) {
+	t.Parallel()
 	kills := 50
 	if testing.Short() {
 		kills = 5

@@ -92,6 +92,7 @@ var errCrash = errors.New("crashed")
 // TestCrashEveryWrite stops the world at every operation that changes the disk,
 // takes the disk as a power cut would leave it, and opens it.
 func TestCrashEveryWrite(t *testing.T) {
+	t.Parallel()
 	total := 0
 	for k := 1; ; k++ {
 		if testing.Short() && k%7 != 1 {

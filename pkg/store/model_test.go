@@ -280,11 +280,12 @@ func (r *random) timeRange() model.TimeRange {
 
 // TestRandomOperations compares the store with the naive model.
 func TestRandomOperations(t *testing.T) {
+	t.Parallel()
 	seed := *seedFlag
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
-	steps := 800
+	steps := 600
 	if testing.Short() {
 		steps = 250
 	}
