@@ -65,7 +65,9 @@ func (r *run) logs(ctx context.Context, sel *logql.LogSelector, p Params) (res *
 		if err != nil {
 			return nil, err
 		}
-		c.batch(batch)
+		if err := c.batch(ctx, batch); err != nil {
+			return nil, err
+		}
 		if err := r.checkBudget(); err != nil {
 			return nil, err
 		}
@@ -88,10 +90,13 @@ type collector struct {
 
 func (c *collector) full() bool { return c.n >= c.params.Limit }
 
-func (c *collector) batch(b *model.EntryBatch) {
-	for _, row := range c.pipeline.Select(b) {
+func (c *collector) batch(ctx context.Context, b *model.EntryBatch) error {
+	for i, row := range c.pipeline.Select(b) {
 		if c.full() {
-			return
+			return nil
+		}
+		if i%stage.CheckEvery == stage.CheckEvery-1 && ctx.Err() != nil {
+			return ctx.Err()
 		}
 		line, ok := c.pipeline.Row(b, row)
 		if !ok {
@@ -105,6 +110,7 @@ func (c *collector) batch(b *model.EntryBatch) {
 		c.last = ts
 		c.add(ts, line)
 	}
+	return nil
 }
 
 // tooClose applies the interval of the request, over all streams.

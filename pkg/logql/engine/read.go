@@ -170,7 +170,7 @@ func (r *run) readSlice(ctx context.Context, req model.SelectRequest, w *worker,
 			}
 		}
 		s.Reset()
-		if err := w.x.Extract(batch, keep, &s); err != nil {
+		if err := w.x.Extract(ctx, batch, keep, &s); err != nil {
 			return err
 		}
 		w.stats.PostFilterLines += int64(len(s.Series))

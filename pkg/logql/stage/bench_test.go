@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -95,7 +96,7 @@ func TestNothingIsAllocatedPerLine(t *testing.T) {
 		var out Samples
 		run := func() {
 			out.Reset()
-			if err := x.Extract(b, nil, &out); err != nil {
+			if err := x.Extract(context.Background(), b, nil, &out); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -166,7 +167,7 @@ func BenchmarkExtract(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				out.Reset()
-				if err := x.Extract(batch, nil, &out); err != nil {
+				if err := x.Extract(context.Background(), batch, nil, &out); err != nil {
 					b.Fatal(err)
 				}
 			}

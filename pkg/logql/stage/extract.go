@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
@@ -187,12 +188,16 @@ func (x *Extractor) StreamSuffices(stream labels.Labels) bool {
 }
 
 // Extract appends the samples of a batch to out. Entries for whose timestamps
-// keep is false are left out; a nil keep takes all. An error is a *Failure.
-func (x *Extractor) Extract(batch *model.EntryBatch, keep func(ts int64) bool, out *Samples) error {
+// keep is false are left out; a nil keep takes all. An error is a *Failure, or
+// that of ctx when it ends meanwhile.
+func (x *Extractor) Extract(ctx context.Context, batch *model.EntryBatch, keep func(ts int64) bool, out *Samples) error {
 	rows := x.p.Select(batch)
 	out.reserve(len(rows))
 	plain := len(x.p.stages) == 0 && x.kind != valueLabel
-	for _, row := range rows {
+	for i, row := range rows {
+		if i%CheckEvery == CheckEvery-1 && ctx.Err() != nil {
+			return ctx.Err()
+		}
 		ts := batch.Timestamps[row]
 		if keep != nil && !keep(ts) {
 			continue

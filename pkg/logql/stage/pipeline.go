@@ -6,6 +6,10 @@ import (
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
 
+// CheckEvery is the number of rows after which to look whether a query has
+// been given up: a template may take a millisecond for each.
+const CheckEvery = 128
+
 // labelSetCost is what an interned label set costs beyond four times its bytes.
 const labelSetCost = 256
 

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -117,7 +118,7 @@ func TestParsersStopWhenNothingIsMissing(t *testing.T) {
 	} {
 		x := mustExtractor(t, c.query)
 		var out Samples
-		err := x.Extract(batchOf(c.line, mustLabels("app", "a"), mustLabels()), nil, &out)
+		err := x.Extract(context.Background(), batchOf(c.line, mustLabels("app", "a"), mustLabels()), nil, &out)
 		var f *Failure
 		if errors.As(err, &f) != c.fails || (err == nil) != (len(out.Series) == 1) {
 			t.Errorf("%s: %v, %v", c.query, err, out)

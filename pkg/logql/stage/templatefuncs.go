@@ -21,7 +21,7 @@ const (
 	// one repeat would be a gigabyte.
 	maxTemplateText = 1 << 20
 	// maxTemplateLoops bounds the rounds of all {{range}} for one line.
-	maxTemplateLoops = 10_000
+	maxTemplateLoops = 1000
 	// maxCachedRegexps bounds the expressions that a template keeps compiled.
 	maxCachedRegexps = 64
 )
