@@ -59,7 +59,7 @@ func (t *target) drainOnce(ctx context.Context, v *containerView, r *reading, in
 	}
 	if r.gap != nil { // the file after the rotation stayed empty
 		g := *r.gap
-		g.to = unixNano(inst.ended)
+		g.to = endOfSecond(inst.ended)
 		r.gap = nil
 		r.addGap(g)
 	}
@@ -133,7 +133,7 @@ func (t *target) giveUp(ctx context.Context, v *containerView, inst instance, ca
 		if v.evicted {
 			reason = GapEvicted
 		}
-		g := gap{reason: reason, from: pos.anchor.ts, to: unixNano(inst.ended), container: inst.id}
+		g := gap{reason: reason, from: pos.anchor.ts, to: endOfSecond(inst.ended), container: inst.id}
 		r.gap = nil
 		r.addGap(g)
 	}

@@ -72,8 +72,9 @@ func (g gap) seconds() float64 {
 // line before the gap.
 func (g gap) entry(now time.Time) model.Entry {
 	ts := g.from
-	if ts == 0 {
-		ts = g.to
+	if ts == 0 && g.to != 0 {
+		// Before the lines of that second: to may be its end, see endOfSecond.
+		ts = time.Unix(0, g.to).Truncate(time.Second).UnixNano()
 	}
 	if ts == 0 {
 		ts = now.UnixNano()

@@ -242,9 +242,7 @@ func (t *target) skip(ctx context.Context, v *containerView, s step) error {
 	r := t.newReading(ctx, v)
 	defer r.close()
 	g := gap{reason: GapInstanceLost, from: pos.anchor.ts, container: pos.instance, instances: s.lost}
-	if !s.inst.started.IsZero() {
-		g.to = s.inst.started.UnixNano()
-	}
+	g.to = endOfSecond(s.inst.started)
 	if t.gap != nil && t.gap.from != 0 {
 		g.from = t.gap.from
 	}
@@ -382,7 +380,7 @@ func (t *target) finalize(ctx context.Context) bool {
 		r.gap = nil
 		r.addGap(g)
 	case !complete && ran:
-		r.addGap(gap{reason: GapPodDeleted, from: pos.anchor.ts, to: unixNano(v.current.ended), container: pos.instance})
+		r.addGap(gap{reason: GapPodDeleted, from: pos.anchor.ts, to: endOfSecond(v.current.ended), container: pos.instance})
 	}
 	r.forget = true
 	if err := r.end(); err != nil {
@@ -393,12 +391,14 @@ func (t *target) finalize(ctx context.Context) bool {
 	return true
 }
 
-// unixNano is 0 for the zero time.
-func unixNano(t time.Time) int64 {
+// endOfSecond is the last nanosecond of the second that a status names, 0 for the
+// zero time. A status has whole seconds, rounded down: a gap that ended there
+// would end before lines that may be missing, or before it began.
+func endOfSecond(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
 	}
-	return t.UnixNano()
+	return t.Truncate(time.Second).Add(time.Second - 1).UnixNano()
 }
 
 // firstWords shortens an error for the status page.
