@@ -68,7 +68,7 @@ func Run(ctx context.Context, c *kube.Client, opts Options) (changed int, err er
 	}
 	for _, o := range objs {
 		if o.GetKind() == "Namespace" {
-			theirs, err := foreignNamespace(ctx, c, o.GetName())
+			theirs, err := foreignNamespace(ctx, c, o.GetName(), opts.Observer)
 			if err != nil {
 				return changed, err
 			}
@@ -99,14 +99,18 @@ func Run(ctx context.Context, c *kube.Client, opts Options) (changed int, err er
 	return changed, waitReady(ctx, c, opts)
 }
 
-// foreignNamespace says whether the namespace exists and was not made by us.
-func foreignNamespace(ctx context.Context, c *kube.Client, name string) (bool, error) {
+// foreignNamespace says whether the namespace exists and was not made by us. One
+// that is terminating is waited for.
+func foreignNamespace(ctx context.Context, c *kube.Client, name string, obs Observer) (bool, error) {
 	ns, err := c.Kube.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
 	if err != nil {
 		return false, kube.Explain(err)
+	}
+	if ns.DeletionTimestamp != nil {
+		return false, waitNamespaceGone(ctx, c, name, obs)
 	}
 	return ns.Labels[managedBy] != kube.FieldManager, nil
 }

@@ -121,6 +121,33 @@ func purgeRest(ctx context.Context, c *kube.Client, namespace string, obs Observ
 	if err := c.Kube.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{}); err != nil {
 		return kube.Explain(err)
 	}
+	if err := waitNamespaceGone(ctx, c, namespace, obs); err != nil {
+		return err
+	}
 	obs.applied("namespace/"+namespace, kube.Deleted)
 	return nil
+}
+
+// waitNamespaceGone waits while a namespace is terminating: nothing can be
+// created in it until it is gone.
+func waitNamespaceGone(ctx context.Context, c *kube.Client, namespace string, obs Observer) error {
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	if obs.Waiting != nil {
+		obs.Waiting("namespace/" + namespace + " is terminating")
+	}
+	for {
+		_, err := c.Kube.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err != nil && ctx.Err() == nil {
+			return kube.Explain(err)
+		}
+		select {
+		case <-ctx.Done():
+			return &TimeoutError{Reason: "namespace/" + namespace + " is still terminating"}
+		case <-ticker.C:
+		}
+	}
 }
