@@ -87,7 +87,10 @@ func TestRotationDuringCatchUp(t *testing.T) {
 	must(t, l.pod.Rotate(l.container))
 	l.write(20)
 	proxy.SetRate(0)
-	s.verify()
+	// That nothing was written to the old file after it had been read cannot be
+	// known, so a gap may be marked; but nothing may be missing.
+	s.awaitAll()
+	s.c.awaitHonest(l)
 }
 
 // R3: the kubelet renames the file away and back; a follower gets it twice.

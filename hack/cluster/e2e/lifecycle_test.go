@@ -34,13 +34,7 @@ func TestFastCrashLoop(t *testing.T) {
 		pause(100 * time.Millisecond)
 	}
 	l.write(20)
-	s.c.await("every line or a gap in its place", func() error {
-		if rep := s.c.report(l); !rep.OK() {
-			return fmt.Errorf("%s", rep)
-		}
-		return nil
-	})
-	t.Log(s.c.report(l))
+	s.c.awaitHonest(l)
 }
 
 // In back-off the dead instance is served as the current one: it must not be
@@ -50,8 +44,9 @@ func TestBackOff(t *testing.T) {
 	l := s.loggers[0]
 	for range 3 {
 		l.write(30)
+		pause(500 * time.Millisecond)
 		must(t, l.pod.BackOff(t.Context(), l.container, 1))
-		pause(700 * time.Millisecond)
+		pause(2 * time.Second) // a kubelet waits 10 s and more
 		must(t, l.pod.Start(t.Context(), l.container))
 		l.nextRun()
 	}
@@ -89,6 +84,7 @@ func TestRestartsDuringDowntime(t *testing.T) {
 }
 
 // F12: a pod is deleted as a kubelet does it; its last lines come right before.
+// Half a second passes between the end of the container and that of the pod.
 func TestPodDeleted(t *testing.T) {
 	s := newScene(t, 3, lines.Plain)
 	s.write(50)
@@ -111,13 +107,7 @@ func TestPodForceDeleted(t *testing.T) {
 	must(t, l.pod.ForceDelete(t.Context()))
 	l.write(50)
 	must(t, l.pod.Finish(t.Context(), 0))
-	s.c.await("every line or a gap in its place", func() error {
-		if rep := s.c.report(l); !rep.OK() {
-			return fmt.Errorf("%s", rep)
-		}
-		return nil
-	})
-	t.Log(s.c.report(l))
+	s.c.awaitHonest(l)
 }
 
 // F12: a StatefulSet's pod comes back under its name; the two must not mix.
@@ -135,13 +125,7 @@ func TestSameNameNewUID(t *testing.T) {
 	for _, l := range s.loggers {
 		all.runs = append(all.runs, l.runs...)
 	}
-	s.c.await("every line or a gap in its place", func() error {
-		if rep := s.c.report(all); !rep.OK() {
-			return fmt.Errorf("%s", rep)
-		}
-		return nil
-	})
-	t.Log(s.c.report(all))
+	s.c.awaitHonest(all)
 }
 
 // F11: jobs that live for a moment; each is read or marked.
@@ -159,12 +143,7 @@ func TestShortJobs(t *testing.T) {
 		s.loggers = append(s.loggers, l)
 	}
 	for _, l := range s.loggers {
-		s.c.await("every line or a gap in its place", func() error {
-			if rep := s.c.report(l); !rep.OK() {
-				return fmt.Errorf("%s", rep)
-			}
-			return nil
-		})
+		s.c.awaitHonest(l)
 	}
 }
 

@@ -323,15 +323,24 @@ func (p *Pod) BeginDelete(ctx context.Context) error {
 	return p.remove(ctx, 30)
 }
 
+// lastMoment is how long the object outlives its containers: half a second to
+// two are usual.
+const lastMoment = 500 * time.Millisecond
+
 // Delete deletes the pod as a kubelet does: deletion timestamp, containers end
-// with exit code 0, last status, object gone, then the files. Follows that are
-// open at the end read on to the end of their file.
+// with exit code 0, last status, half a second later the object is gone, then
+// the files. Follows that are open read on to the end of their file.
 func (p *Pod) Delete(ctx context.Context) error {
 	if err := p.BeginDelete(ctx); err != nil {
 		return err
 	}
 	if err := p.Finish(ctx, 0); err != nil {
 		return err
+	}
+	select {
+	case <-time.After(lastMoment):
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 	if err := p.remove(ctx, 0); err != nil {
 		return err
