@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/store/block"
-	"github.com/logstack-dev/kubectl-logstack/pkg/store/chunk"
 )
 
 // compactLoop merges blocks and lets old ones go.
@@ -105,8 +104,9 @@ func (db *DB) pickCompaction(blocks []*block.Block, deletes []deletion) []*block
 			return set
 		}
 		w := window(run[0].Meta.MinTime, size)
-		// Entries arrive late: a window is over when another quarter has passed.
-		if len(run) > 1 && w.hi < now-size/4 {
+		// Entries arrive late: a window is over when another quarter has passed. While
+		// an old window is being filled, merging it again and again would be a waste.
+		if len(run) > 1 && w.hi < now-size/4 && now-db.lastFlush.Load() >= int64(settleTime) {
 			return run
 		}
 	}
@@ -300,15 +300,19 @@ func (db *DB) rewriteGroup(ctx context.Context, rw *rewriter, src *sources, part
 		}
 		sub := *src
 		sub.parts, sub.blocks = mixed, nil
+		total := int64(0)
+		for _, p := range mixed {
+			total += p.chunk.Bytes
+		}
 		mixed = nil
-		return rw.merge(ctx, &sub)
+		return rw.merge(ctx, &sub, total)
 	}
 	for _, task := range tasksOf(parts) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		p := task[0]
-		if len(task) > 1 || !p.whole || p.chunk.Bytes < chunk.TargetRawBytes/2 {
+		if len(task) > 1 || !p.whole || p.chunk.Bytes < keepChunkBytes {
 			mixed = append(mixed, task...)
 			continue
 		}

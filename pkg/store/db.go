@@ -73,6 +73,7 @@ type DB struct {
 
 	tails tailSet
 
+	lastFlush  atomic.Int64 // time of the last flush since Open, by Options.Now, ns
 	walDamage  atomic.Int64 // places of the log that could not be read
 	badChunks  atomic.Int64
 	background sync.WaitGroup

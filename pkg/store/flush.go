@@ -12,6 +12,7 @@ import (
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 	"github.com/logstack-dev/kubectl-logstack/pkg/store/block"
+	"github.com/logstack-dev/kubectl-logstack/pkg/store/chunk"
 	"github.com/logstack-dev/kubectl-logstack/pkg/store/head"
 )
 
@@ -59,6 +60,7 @@ func (db *DB) flushOnce(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	db.metrics.flushes.Inc()
+	db.lastFlush.Store(db.opts.Now().UnixNano())
 	db.log.Debug("head flushed", "blocks", len(blocks), "duration", time.Since(start))
 	wake(db.workKick)
 	return more, nil
@@ -253,16 +255,20 @@ func (db *DB) writeHeadWindow(ctx context.Context, streams []*head.Stream, w clo
 		return nil, err
 	}
 	defer rw.abort(&err)
+	rw.quick = chunk.NewEncoder(chunk.EncoderOptions{Level: 1, Plain: true})
 	groups, keys := groupStreams(streams, db.opts.GroupLabels)
 	for _, k := range keys {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
 		src := newSources(w, nil)
+		total := 0.0
 		for _, s := range groups[k] {
 			src.addHeadStream(s, 0)
+			_, bytes, lo, hi := s.Info()
+			total += float64(bytes) * shareOf(closedRange{lo, hi}, w)
 		}
-		if err := rw.merge(ctx, src); err != nil {
+		if err := rw.merge(ctx, src, int64(total)); err != nil {
 			return nil, err
 		}
 	}

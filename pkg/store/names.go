@@ -1,6 +1,10 @@
 package store
 
-import "time"
+import (
+	"time"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/store/chunk"
+)
 
 // Names inside the data directory.
 const (
@@ -41,6 +45,9 @@ const (
 	// maxChunkRows ends a chunk block of very short lines.
 	maxChunkRows = 1 << 16
 
+	// keepChunkBytes is the size of lines from which on compaction copies a chunk
+	// block as it is.
+	keepChunkBytes = chunk.TargetRawBytes / 4
 	// minCursorRows is the least number of rows that a reader looks ahead in a
 	// chunk block: fewer would make it read the times again too often.
 	minCursorRows = 64
@@ -49,6 +56,9 @@ const (
 	defaultTailBuffer = 16 << 10
 	maxTailBytes      = 8 << 20
 
+	// settleTime is how long nothing must have been flushed before all blocks of a
+	// window of time that is over are merged.
+	settleTime = 5 * time.Minute
 	// maintainEvery is how often the background looks for work unasked.
 	maintainEvery = 30 * time.Second
 )

@@ -22,6 +22,11 @@ type rewriter struct {
 	db  *DB
 	w   *block.Writer
 	enc *chunk.Encoder
+	// quick encodes chunk blocks so small that compaction will merge them soon; nil
+	// in a compaction.
+	quick *chunk.Encoder
+	// limit is where the chunk block at hand ends, in bytes of lines and metadata.
+	limit int
 
 	// The rows that have been collected, in time order. Lines are in text.
 	ids   []uint32
@@ -60,8 +65,18 @@ func (rw *rewriter) finish(ctx context.Context, meta block.Meta) (*block.Meta, e
 	return rw.w.Finish(ctx, meta)
 }
 
+// chunkLimit divides total bytes into chunk blocks of equal size, near the target:
+// a small rest would have to be written again by the next compaction.
+func chunkLimit(total int64) int {
+	n := max((total+chunk.TargetRawBytes/2)/chunk.TargetRawBytes, 1)
+	size := total / n
+	return int(min(size+size/32+1, 2*chunk.TargetRawBytes))
+}
+
 // merge adds all rows of the sources, which belong to one group, in time order.
-func (rw *rewriter) merge(ctx context.Context, src *sources) error {
+// total is about the number of bytes of their lines and metadata.
+func (rw *rewriter) merge(ctx context.Context, src *sources, total int64) error {
+	rw.limit = chunkLimit(total)
 	it := newMerge(newReader(src, false, false, &rw.db.opts), 0, &rw.db.opts)
 	for {
 		b, err := it.Next(ctx)
@@ -88,7 +103,7 @@ func (rw *rewriter) add(b *model.EntryBatch) error {
 		if b.Metadata != nil {
 			mb = int(b.Metadata[i].ByteSize())
 		}
-		if n := len(rw.ids); n > 0 && (len(rw.text)+len(line)+rw.mbyte+mb > chunk.TargetRawBytes || n >= maxChunkRows || rw.mbyte+mb > maxChunkMetadata) {
+		if n := len(rw.ids); n > 0 && (len(rw.text)+len(line)+rw.mbyte+mb > rw.limit || n >= maxChunkRows || rw.mbyte+mb > maxChunkMetadata) {
 			if err := rw.cut(b.Streams); err != nil {
 				return err
 			}
@@ -118,8 +133,12 @@ func (rw *rewriter) cut(table []labels.Labels) error {
 		return nil
 	}
 	rw.arrange(table)
+	enc := rw.enc
+	if rw.quick != nil && len(rw.text)+rw.mbyte < keepChunkBytes {
+		enc = rw.quick
+	}
 	var err error
-	if rw.encoded, err = rw.enc.Encode(rw.encoded[:0], &rw.rows); err != nil {
+	if rw.encoded, err = enc.Encode(rw.encoded[:0], &rw.rows); err != nil {
 		return fmt.Errorf("store: encode a chunk block: %w", err)
 	}
 	if err := rw.w.Append(rw.encoded, rw.shares); err != nil {

@@ -128,8 +128,8 @@ const (
 	runBytes = 64 << 10
 	// runRows seals a run of very short lines.
 	runRows = 8192
-	// rowOverhead is the memory of an entry beside its text.
-	rowOverhead = 12
+	// runRoom is the number of entries that a busy stream gets room for at once.
+	runRoom = runBytes / 200
 )
 
 // Stream holds the entries of one label set. All methods may be called

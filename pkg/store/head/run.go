@@ -3,6 +3,7 @@ package head
 import (
 	"fmt"
 	"slices"
+	"sync"
 	"unsafe"
 
 	"github.com/golang/snappy"
@@ -36,6 +37,7 @@ func (r *Run) add(e *model.Entry, full bool) {
 		r.Min, r.Max = e.Timestamp, e.Timestamp
 		if full {
 			r.text = make([]byte, 0, runBytes+runBytes/8)
+			r.Times, r.ends = make([]int64, 0, runRoom), make([]uint32, 0, runRoom)
 		}
 	} else if e.Timestamp < r.Times[len(r.Times)-1] {
 		r.Unsorted = true
@@ -53,9 +55,17 @@ func (r *Run) add(e *model.Entry, full bool) {
 	}
 }
 
+// packBuffers are used while a run is compressed.
+var packBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
 // pack seals a run: compressed text and slices of the exact size.
 func (r *Run) pack() {
-	buf := snappy.Encode(nil, r.text)
+	p := packBuffers.Get().(*[]byte)
+	defer packBuffers.Put(p)
+	if n := snappy.MaxEncodedLen(len(r.text)); cap(*p) < n {
+		*p = make([]byte, n)
+	}
+	buf := snappy.Encode((*p)[:cap(*p)], r.text)
 	if len(buf) < len(r.text) {
 		r.packed = slices.Clone(buf)
 		r.text = nil
