@@ -24,6 +24,10 @@ const (
 	maxCatchUps  = 5
 	// endGrace is how long a follow may stay open after its run has ended.
 	endGrace = 10 * time.Second
+	// completeTries and completePause bound how long the last lines of an ended
+	// run may be on their way when its end is looked at.
+	completeTries = 4
+	completePause = 50 * time.Millisecond
 	// stuckPatience is how long a record that a probe has seen may take to
 	// arrive in the follow.
 	stuckPatience = time.Second
@@ -286,6 +290,10 @@ func (t *target) follow(ctx context.Context, v *containerView, inst instance) er
 	if f.opened > 30*time.Second || r.lines > 0 {
 		t.retry.reset()
 	}
+	if errors.Is(cause, errComplete) {
+		r.done, r.last = true, true
+		return r.end()
+	}
 	if err == nil {
 		err = cause
 	}
@@ -326,6 +334,9 @@ func (f *follower) watch(ctx context.Context) error {
 		case <-t.back:
 			return errSteppedBack
 		case <-t.changed:
+			if f.complete(ctx) {
+				return errComplete
+			}
 			if d := f.statusChanged(deadline); d != deadline {
 				deadline = d
 				timer.Reset(time.Until(d))
@@ -389,6 +400,43 @@ func (f *follower) statusChanged(deadline time.Time) time.Time {
 		deadline = time.Now().Add(endGrace)
 	}
 	return deadline
+}
+
+// errComplete ends a follow that has delivered the last record of a run.
+var errComplete = errors.New("the run has ended and was read to its end")
+
+// complete says whether everything of a run was delivered that has ended and
+// that no other will follow. It does not wait for the follow to end by itself:
+// the kubelet looks once a second whether the container has ended, and removes
+// the containers of a deleted pod earlier than that; the follow then ends with
+// an error that leaves open whether lines are missing.
+func (f *follower) complete(ctx context.Context) bool {
+	v, deleted := f.t.snapshot()
+	if deleted || !v.last || v.current.id != f.inst.id || v.runtime == "cri-o" {
+		return false // CRI-O stamps many lines alike: the last two may be twins
+	}
+	for range completeTries {
+		f.turn.Lock()
+		waits := f.r.gap != nil
+		f.turn.Unlock()
+		if waits {
+			return false // drain knows where to put it
+		}
+		newest, err := f.t.probeTail(ctx, v, false)
+		if err != nil || newest == nil || newest.open {
+			return false
+		}
+		f.turn.Lock()
+		read := newest.is(f.r.cur.anchor)
+		f.turn.Unlock()
+		if read {
+			return true
+		}
+		if f.pause(ctx, completePause) != nil {
+			return false
+		}
+	}
+	return false
 }
 
 // probe looks at the end of the file of a silent follow. errStuck means that

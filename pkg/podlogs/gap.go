@@ -68,10 +68,14 @@ func (g gap) seconds() float64 {
 	return float64(g.to-g.from) / float64(time.Second)
 }
 
-// entry is what gets stored in the target's stream. It sorts behind the last
-// line before the gap.
+// entry is what gets stored in the target's stream. It lies a nanosecond behind
+// the last line before the gap: answers group entries by metadata, so arrival
+// order alone would not keep it there.
 func (g gap) entry(now time.Time) model.Entry {
 	ts := g.from
+	if ts != 0 {
+		ts++
+	}
 	if ts == 0 && g.to != 0 {
 		// Before the lines of that second: to may be its end, see endOfSecond.
 		ts = time.Unix(0, g.to).Truncate(time.Second).UnixNano()

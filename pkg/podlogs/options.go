@@ -47,8 +47,9 @@ type Options struct {
 	// of one node (64): each takes one of the 128 inotify instances that the
 	// kernel grants root by default. Containers above a cap are polled.
 	FollowCap, NodeFollowCap int
-	// OpensPerSecond and OpensBurst bound log requests of this process (20, 50);
-	// NodeOpensPerSecond and NodeOpensBurst those to one node (10, 40).
+	// OpensPerSecond and OpensBurst bound log requests of this process (20, 100);
+	// NodeOpensPerSecond and NodeOpensBurst those to one node (10, 100): after a
+	// restart all containers of a node are wanted before their files rotate.
 	OpensPerSecond     float64
 	OpensBurst         int
 	NodeOpensPerSecond float64
@@ -78,9 +79,9 @@ func (o *Options) setDefaults() {
 	setDefault(&o.FollowCap, 4000)
 	setDefault(&o.NodeFollowCap, 64)
 	setDefault(&o.OpensPerSecond, 20)
-	setDefault(&o.OpensBurst, 50)
+	setDefault(&o.OpensBurst, 100)
 	setDefault(&o.NodeOpensPerSecond, 10)
-	setDefault(&o.NodeOpensBurst, 40)
+	setDefault(&o.NodeOpensBurst, 100)
 	setDefault(&o.MaxLineBytes, 256<<10)
 	setDefault(&o.FlushInterval, 200*time.Millisecond)
 	setDefault(&o.FlushBytes, 1<<20)

@@ -25,9 +25,9 @@ var (
 // at random, and then asks the judge: every line once and in order, or a gap
 // entry at its place.
 func TestRandomFaults(t *testing.T) {
-	seeds := 40
+	seeds := 25
 	if testing.Short() {
-		seeds = 8
+		seeds = 6
 	}
 	if *seedsFlag > 0 {
 		seeds = *seedsFlag

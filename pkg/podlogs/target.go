@@ -278,8 +278,8 @@ func (t *target) recover(ctx context.Context, v *containerView, err error) {
 		}
 	}
 	var open *openError
-	if errors.As(err, &open) && open.kind == openUnreachable || inband != nil {
-		t.endSeen = false
+	if errors.As(err, &open) && open.kind == openUnreachable {
+		t.endSeen = false // it was the kubelet that ended, then
 	}
 	switch {
 	case errors.Is(err, errChanged), errors.Is(err, errSteppedBack):
@@ -338,7 +338,9 @@ func (t *target) name() string {
 // open makes one request for the target's log.
 func (t *target) open(ctx context.Context, v *containerView, kind string, o *corev1.PodLogOptions) (io.ReadCloser, error) {
 	_, deleted := t.snapshot()
-	if err := t.c.limits.admit(ctx, v.node, v.terminating || deleted); err != nil {
+	// The follow after a catch-up was admitted with it: a pause between the two
+	// is time for a rotation.
+	if err := t.c.limits.admit(ctx, v.node, v.terminating || deleted || o.Follow); err != nil {
 		return nil, err
 	}
 	o.Container = t.key.container
