@@ -72,14 +72,14 @@ func explainCheck(a *app, code string) error {
 }
 
 func runDoctor(ctx context.Context, a *app, f *doctorFlags) error {
-	var print func(io.Writer, output.Terminal, *doctor.Report) error
+	var printer func(io.Writer, output.Terminal, *doctor.Report) error
 	switch f.format {
 	case "text":
-		print = printReport
+		printer = printReport
 	case "short":
-		print = printShortReport
+		printer = printShortReport
 	case "json":
-		print = func(w io.Writer, _ output.Terminal, r *doctor.Report) error {
+		printer = func(w io.Writer, _ output.Terminal, r *doctor.Report) error {
 			enc := json.NewEncoder(w)
 			enc.SetIndent("", "  ")
 			return enc.Encode(r)
@@ -105,7 +105,7 @@ func runDoctor(ctx context.Context, a *app, f *doctorFlags) error {
 		return err
 	}
 	r := doctor.Run(s, doctor.Checks())
-	if err := print(a.Out, a.out(), r); err != nil {
+	if err := printer(a.Out, a.out(), r); err != nil {
 		return err
 	}
 	return doctorExit(s, r, f.failOn)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -279,14 +280,14 @@ func explainAnswer(err error) error {
 	if !errors.As(err, &se) {
 		return err
 	}
-	switch {
-	case se.Code == 400:
+	switch se.Code {
+	case http.StatusBadRequest:
 		return &usageError{errors.New(strings.TrimSpace(se.Body))}
-	case se.Code == 403:
+	case http.StatusForbidden:
 		return fmt.Errorf("the collector refuses: %s", se.Body)
-	case se.Code == 404:
+	case http.StatusNotFound:
 		return fmt.Errorf("%w\n  the server does not know this request: is it an older collector, or something else?", err)
-	case se.Code == 503:
+	case http.StatusServiceUnavailable:
 		return fmt.Errorf("the collector is not ready: %s\n  kubectl logstack status shows why", se.Body)
 	}
 	return err

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
-	"fmt"
 	"go/parser"
 	"go/token"
 	"io"
@@ -256,7 +255,7 @@ func TestPatterns(t *testing.T) {
 			}
 			for _, m := range p.re.FindAllIndex(src, -1) {
 				line := 1 + bytes.Count(src[:m[0]], []byte("\n"))
-				t.Error(fmt.Sprintf("%s:%d: %s: use %s", rel, line, src[m[0]:m[1]], p.want))
+				t.Errorf("%s:%d: %s: use %s", rel, line, src[m[0]:m[1]], p.want)
 			}
 		}
 		return nil

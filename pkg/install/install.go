@@ -83,7 +83,7 @@ func Run(ctx context.Context, c *kube.Client, opts Options) (changed int, err er
 			if opts.DryRun && apierrors.IsNotFound(err) && o.GetKind() != "Namespace" {
 				// A server-side dry run cannot create in a namespace that is only
 				// about to exist.
-				change, err = kube.Created, nil
+				change = kube.Created
 			} else {
 				return changed, explainApply(err, o)
 			}
@@ -243,7 +243,7 @@ func createFailure(ctx context.Context, c *kube.Client, set *appsv1.StatefulSet)
 		FieldSelector: "involvedObject.kind=StatefulSet,involvedObject.name=" + set.Name + ",reason=FailedCreate",
 	})
 	if err != nil {
-		return nil
+		return nil //nolint:nilerr // without the right to read events there is less to say, no failure
 	}
 	for i := len(events.Items) - 1; i >= 0; i-- {
 		e := events.Items[i]
@@ -285,7 +285,7 @@ func unscheduled(ctx context.Context, c *kube.Client, st *State) (string, *Stuck
 func claimStuck(ctx context.Context, c *kube.Client, claim *corev1.PersistentVolumeClaim) *StuckError {
 	classes, err := c.Kube.StorageV1().StorageClasses().List(ctx, metav1.ListOptions{})
 	if err != nil {
-		return nil
+		return nil //nolint:nilerr // as above: the scheduler's message is shown instead
 	}
 	names := make([]string, 0, len(classes.Items))
 	for _, k := range classes.Items {

@@ -9,13 +9,14 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/util/httpstream"
+	"k8s.io/streaming/pkg/httpstream"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
@@ -184,39 +185,38 @@ func (c *Client) connectForward(ctx context.Context, svc Service) (*Connection, 
 		return nil, err
 	}
 	stop, ready := make(chan struct{}), make(chan struct{})
-	pf, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{"0:" + strconv.Itoa(port)}, stop, ready, io.Discard, io.Discard)
+	pf, err := portforward.NewOnAddressesForStreaming(dialer, []string{"127.0.0.1"}, []string{"0:" + strconv.Itoa(port)}, stop, ready, io.Discard, io.Discard)
 	if err != nil {
 		return nil, err
 	}
-	done := make(chan error, 1)
-	go func() { done <- pf.ForwardPorts() }()
-	select {
-	case <-ready:
-	case err := <-done:
-		return nil, Explain(err)
-	case <-ctx.Done():
+	done := make(chan struct{})
+	var forwardErr error
+	go func() {
+		defer close(done)
+		forwardErr = pf.ForwardPorts()
+	}()
+	halt := sync.OnceFunc(func() {
 		close(stop)
 		<-done
+	})
+	select {
+	case <-ready:
+	case <-done:
+		return nil, Explain(forwardErr)
+	case <-ctx.Done():
+		halt()
 		return nil, ctx.Err()
 	}
 	ports, err := pf.GetPorts()
 	if err != nil {
-		close(stop)
-		<-done
+		halt()
 		return nil, err
 	}
-	closed := false
 	return &Connection{
 		HTTP:    &http.Client{},
 		BaseURL: fmt.Sprintf("http://127.0.0.1:%d", ports[0].Local),
 		Via:     ViaPortForward,
-		close: func() {
-			if !closed {
-				closed = true
-				close(stop)
-				<-done
-			}
-		},
+		close:   halt,
 	}, nil
 }
 
@@ -228,12 +228,12 @@ func (c *Client) forwardDialer(namespace, pod string) (httpstream.Dialer, error)
 	if err != nil {
 		return nil, err
 	}
-	spdyDialer := spdy.NewDialer(upgrader, &http.Client{Transport: rt}, http.MethodPost, u)
-	ws, err := portforward.NewSPDYOverWebsocketDialer(u, c.Config)
+	spdyDialer := spdy.NewDialerForStreaming(upgrader, &http.Client{Transport: rt}, http.MethodPost, u)
+	ws, err := portforward.NewSPDYOverWebsocketDialerForStreaming(u, c.Config)
 	if err != nil {
 		return nil, err
 	}
-	return portforward.NewFallbackDialer(ws, spdyDialer, func(err error) bool {
+	return portforward.NewFallbackDialerForStreaming(ws, spdyDialer, func(err error) bool {
 		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
 	}), nil
 }

@@ -137,7 +137,7 @@ func TestExplain(t *testing.T) {
 			}
 		})
 	}
-	if err := errors.New("something else"); Explain(err) != err {
+	if err := errors.New("something else"); !errors.Is(Explain(err), err) {
 		t.Error("an unknown error was changed")
 	}
 }
