@@ -155,12 +155,6 @@ func byStream(rows []row) []row {
 	return out
 }
 
-func reversed(rows []row) []row {
-	out := slices.Clone(rows)
-	slices.Reverse(out)
-	return out
-}
-
 // random makes batches, matchers and ranges.
 type random struct {
 	*rand.Rand

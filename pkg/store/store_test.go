@@ -330,7 +330,7 @@ func TestConcurrent(t *testing.T) {
 					var n int
 					app := b.Streams[b.StreamIndex[i]].Get("app")
 					if _, err := fmt.Sscanf(l, "line %d", &n); err != nil || n != last[app] {
-						return fmt.Errorf("%s: %q comes after %d lines: %v", app, l, last[app], err)
+						return fmt.Errorf("%s: %q comes after %d lines: %w", app, l, last[app], err)
 					}
 					last[app]++
 				}

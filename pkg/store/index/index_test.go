@@ -44,7 +44,7 @@ func TestSelect(t *testing.T) {
 	for i, s := range streams {
 		mem.Add(storage.SeriesRef(i+1), s.Labels)
 	}
-	m := func(typ labels.MatchType, n, v string) *labels.Matcher { return labels.MustNewMatcher(typ, n, v) }
+	m := labels.MustNewMatcher
 	eq, ne, re, nre := labels.MatchEqual, labels.MatchNotEqual, labels.MatchRegexp, labels.MatchNotRegexp
 	for _, ms := range [][]*labels.Matcher{
 		nil,
