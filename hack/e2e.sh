@@ -18,4 +18,6 @@ fi
 go -C hack/cluster run . load "$PWD/$OUT/collector-e2e.tar"
 KUBECONFIG=$(go -C hack/cluster run . kubeconfig)
 export KUBECONFIG
+command -v kubectl >/dev/null || LOGSTACK_E2E_KUBECTL=$(go -C hack/cluster run . build kubectl | tail -1)
+export LOGSTACK_E2E_KUBECTL=${LOGSTACK_E2E_KUBECTL:-kubectl}
 LOGSTACK_E2E_PLUGIN=$PWD/$OUT/kubectl-logstack go test -count=1 -timeout 30m -v ./hack/e2e "$@"

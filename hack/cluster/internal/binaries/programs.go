@@ -18,6 +18,7 @@ const (
 	Scheduler         = "kube-scheduler"
 	Kubelet           = "kubelet"
 	KubeProxy         = "kube-proxy"
+	Kubectl           = "kubectl"
 	Etcd              = "etcd"
 	CoreDNS           = "coredns"
 	Pause             = "pause"
@@ -56,7 +57,7 @@ func Programs() map[string]Program {
 		kube = fmt.Sprintf("-X k8s.io/component-base/version.%s=%s %s", v[0], v[1], kube)
 	}
 	programs := map[string]Program{}
-	for _, name := range []string{APIServer, ControllerManager, Scheduler, Kubelet, KubeProxy} {
+	for _, name := range []string{APIServer, ControllerManager, Scheduler, Kubelet, KubeProxy, Kubectl} {
 		programs[name] = Program{Package: "k8s.io/kubernetes/cmd/" + name, LDFlags: kube}
 	}
 	for _, name := range []string{Etcd, Provisioner} {
