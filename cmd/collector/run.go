@@ -13,7 +13,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -48,7 +47,7 @@ func run(cfg *config, stop <-chan os.Signal) error {
 	if err := plan.apply(); err != nil {
 		return err
 	}
-	client, restConfig, err := kubernetesClient(cfg)
+	cluster, err := kubernetesConfig(cfg)
 	if err != nil {
 		return err
 	}
@@ -78,7 +77,7 @@ func run(cfg *config, stop <-chan os.Signal) error {
 		return errors.Join(err, p.db.Close())
 	}
 	log.Info("ready")
-	stopCollecting, err := p.collect(client, restConfig, failed)
+	stopCollecting, err := p.collect(cluster, failed)
 	if err != nil {
 		return errors.Join(err, p.db.Close())
 	}
@@ -182,12 +181,11 @@ func (p *parts) openStore() error {
 
 // collect starts reading container logs, if there is a cluster. The returned
 // function stops it and waits until all that was read is stored.
-func (p *parts) collect(client kubernetes.Interface, rc *rest.Config, failed chan<- error) (stop func(), err error) {
-	if client == nil {
+func (p *parts) collect(rc *rest.Config, failed chan<- error) (stop func(), err error) {
+	if rc == nil {
 		return func() {}, nil
 	}
 	c, err := podlogs.New(podlogs.Options{
-		Client:     client,
 		RESTConfig: rc,
 		Sink:       levelSink{db: p.db, off: p.cfg.noLevels},
 		Marks:      p.db,
@@ -251,10 +249,10 @@ func (p *parts) shutdown(h *http.Server) error {
 	return nil
 }
 
-// kubernetesClient reaches the cluster to collect from; nil without one.
-func kubernetesClient(cfg *config) (kubernetes.Interface, *rest.Config, error) {
+// kubernetesConfig says how to reach the cluster to collect from; nil without one.
+func kubernetesConfig(cfg *config) (*rest.Config, error) {
 	if cfg.noKubernetes {
-		return nil, nil, nil
+		return nil, nil
 	}
 	var rc *rest.Config
 	var err error
@@ -263,25 +261,18 @@ func kubernetesClient(cfg *config) (kubernetes.Interface, *rest.Config, error) {
 			&clientcmd.ClientConfigLoadingRules{ExplicitPath: cfg.kubeconfig},
 			&clientcmd.ConfigOverrides{CurrentContext: cfg.kubeContext}).ClientConfig()
 		if err != nil {
-			return nil, nil, fmt.Errorf("cannot use the kubeconfig %s: %w", cfg.kubeconfig, err)
+			return nil, fmt.Errorf("cannot use the kubeconfig %s: %w", cfg.kubeconfig, err)
 		}
 	} else if rc, err = rest.InClusterConfig(); err != nil {
 		if errors.Is(err, rest.ErrNotInCluster) {
-			return nil, nil, errors.New("not running inside a cluster: name one with --kubeconfig FILE, or take pushes only with --no-kubernetes")
+			return nil, errors.New("not running inside a cluster: name one with --kubeconfig FILE, or take pushes only with --no-kubernetes")
 		}
-		return nil, nil, fmt.Errorf("cannot use the pod's service account: %w", err)
+		return nil, fmt.Errorf("cannot use the pod's service account: %w", err)
 	}
 	rc.UserAgent = "logstack-collector/" + version.Version
 	// Informers list once and watch; log streams have limits of their own.
 	rc.QPS, rc.Burst = 50, 100
-	watch := rest.CopyConfig(rc)
-	watch.ContentType = "application/vnd.kubernetes.protobuf"
-	watch.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
-	client, err := kubernetes.NewForConfig(watch)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot make a client for the cluster: %w", err)
-	}
-	return client, rc, nil
+	return rc, nil
 }
 
 // writeAddress tells others the address that is served, in a file that appears whole.

@@ -11,13 +11,12 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/client-go/kubernetes"
 )
 
 // Collector reads the logs of all containers it finds. See the package comment.
 type Collector struct {
 	opts    Options
-	client  kubernetes.Interface
+	api     API
 	opener  opener
 	limits  *limits
 	metrics *metrics
@@ -99,7 +98,7 @@ func New(o Options) (*Collector, error) {
 		return nil, err
 	}
 	c := &Collector{
-		opts: o, client: o.Client, opener: o.opener, limits: newLimits(&o), metrics: newMetrics(),
+		opts: o, api: o.API, opener: o.opener, limits: newLimits(&o), metrics: newMetrics(),
 		log:     newLimitedLog(o.Logger),
 		targets: make(map[targetKey]*running),
 		pods:    make(map[string][]targetKey),
@@ -109,6 +108,12 @@ func New(o Options) (*Collector, error) {
 	if c.opener == nil {
 		var err error
 		if c.opener, err = newAPIOpener(o.RESTConfig); err != nil {
+			return nil, err
+		}
+	}
+	if c.api == nil {
+		var err error
+		if c.api, err = newAPI(o.RESTConfig); err != nil {
 			return nil, err
 		}
 	}

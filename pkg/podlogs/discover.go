@@ -4,12 +4,13 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	authv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/informers"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
 )
 
@@ -26,17 +27,15 @@ func (c *Collector) discover(ctx context.Context) {
 		namespaces = []string{metav1.NamespaceAll}
 	}
 	var pods []cache.SharedIndexInformer
-	var factories []informers.SharedInformerFactory
 	for _, ns := range namespaces {
-		f := informers.NewSharedInformerFactoryWithOptions(c.client, 0, informers.WithNamespace(ns), informers.WithTransform(stripObject))
-		factories = append(factories, f)
-		pods = append(pods, f.Core().V1().Pods().Informer())
+		pods = append(pods, c.informer("pods", ns, &corev1.Pod{}))
 	}
-	if f := c.watchNamespaces(ctx, pods); f != nil {
-		factories = append(factories, f)
+	var running sync.WaitGroup
+	start := func(inf cache.SharedIndexInformer) { running.Go(func() { inf.RunWithContext(ctx) }) }
+	if inf := c.watchNamespaces(ctx, pods); inf != nil {
 		// First, so that nothing of a namespace that opted out is read.
-		f.Start(ctx.Done())
-		f.WaitForCacheSync(ctx.Done())
+		start(inf)
+		cache.WaitForCacheSync(ctx.Done(), inf.HasSynced)
 	}
 	var synced []cache.InformerSynced
 	for _, p := range pods {
@@ -57,29 +56,35 @@ func (c *Collector) discover(ctx context.Context) {
 			synced = append(synced, reg.HasSynced)
 		}
 	}
-	for _, f := range factories {
-		f.Start(ctx.Done())
+	for _, p := range pods {
+		start(p)
 	}
 	if cache.WaitForCacheSync(ctx.Done(), synced...) {
 		c.allSeen()
 	}
 	c.watchAccess(ctx, missing)
-	for _, f := range factories {
-		f.Shutdown()
-	}
+	running.Wait()
+}
+
+// informer makes an informer that keeps what the collector looks at.
+func (c *Collector) informer(resource, namespace string, of runtime.Object) cache.SharedIndexInformer {
+	inf := cache.NewSharedIndexInformerWithOptions(c.api.ListWatch(resource, namespace), of, cache.SharedIndexInformerOptions{
+		ObjectDescription: resource,
+	})
+	_ = inf.SetTransform(stripObject) // fails only once it runs
+	return inf
 }
 
 // watchNamespaces follows the opt-out annotation of namespaces, if the
 // collector may see namespaces; it is not needed otherwise.
-func (c *Collector) watchNamespaces(ctx context.Context, pods []cache.SharedIndexInformer) informers.SharedInformerFactory {
+func (c *Collector) watchNamespaces(ctx context.Context, pods []cache.SharedIndexInformer) cache.SharedIndexInformer {
 	for _, verb := range []string{"list", "watch"} {
 		if ok, err := c.may(ctx, permission{verb, "namespaces", ""}, metav1.NamespaceAll); err != nil || !ok {
 			c.opts.Logger.Info("namespaces may not be listed: the annotation " + AnnotationCollect + " is honoured on pods only")
 			return nil
 		}
 	}
-	f := informers.NewSharedInformerFactoryWithOptions(c.client, 0, informers.WithTransform(stripObject))
-	inf := f.Core().V1().Namespaces().Informer()
+	inf := c.informer("namespaces", metav1.NamespaceAll, &corev1.Namespace{})
 	c.reportWatchErrors(inf, "namespaces")
 	changed := func(o any) {
 		ns := o.(*corev1.Namespace)
@@ -100,7 +105,7 @@ func (c *Collector) watchNamespaces(ctx context.Context, pods []cache.SharedInde
 	if err != nil {
 		return nil
 	}
-	return f
+	return inf
 }
 
 // setQuiet notes whether a namespace opted out; true means that this is new.
@@ -255,7 +260,7 @@ func (c *Collector) may(ctx context.Context, p permission, namespace string) (bo
 			Namespace: namespace, Verb: p.verb, Resource: p.resource, Subresource: p.subresource,
 		},
 	}}
-	out, err := c.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+	out, err := c.api.Review(ctx, review)
 	if err != nil {
 		return false, err
 	}

@@ -527,7 +527,7 @@ type collecting struct {
 
 func startCollector(t *testing.T, k *cluster, m *memory, change ...func(*Options)) *collecting {
 	t.Helper()
-	o := Options{Client: k.client, RESTConfig: &rest.Config{}, Sink: m, Marks: m, opener: k, FlushInterval: 50 * time.Millisecond}
+	o := Options{API: fakeAPI{k.client}, RESTConfig: &rest.Config{}, Sink: m, Marks: m, opener: k, FlushInterval: 50 * time.Millisecond}
 	if *traceFlag {
 		o.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
@@ -31,11 +30,12 @@ type MarkReader interface {
 
 // Options configure a Collector. Zero values mean the defaults named here.
 type Options struct {
-	// Client watches pods and namespaces. Required.
-	Client kubernetes.Interface
-	// RESTConfig describes the API server for log streams, which get
-	// connections of their own. Required.
+	// RESTConfig describes the API server. Log streams get connections of
+	// their own. Required.
 	RESTConfig *rest.Config
+	// API replaces what RESTConfig says for everything but logs. Nil means the
+	// API server of RESTConfig.
+	API API
 	// Sink receives the lines, Marks returns the positions of earlier runs.
 	// Both required, usually the same store.
 	Sink  Sink
@@ -105,7 +105,6 @@ func (o *Options) validate() error {
 			errs = append(errs, errors.New(what))
 		}
 	}
-	need(o.Client != nil, "Client is missing")
 	need(o.RESTConfig != nil || o.opener != nil, "RESTConfig is missing")
 	need(o.Sink != nil, "Sink is missing")
 	need(o.Marks != nil, "Marks is missing")

@@ -14,7 +14,6 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Causes for which a read ends although nothing failed.
@@ -309,7 +308,7 @@ func (t *target) recover(ctx context.Context, v *containerView, err error) {
 
 // refresh fetches the pod and updates the view.
 func (t *target) refresh(ctx context.Context, v *containerView) *containerView {
-	pod, err := t.c.client.CoreV1().Pods(v.namespace).Get(ctx, v.pod, metav1.GetOptions{})
+	pod, err := t.c.api.Pod(ctx, v.namespace, v.pod)
 	switch {
 	case apierrors.IsNotFound(err), err == nil && string(pod.UID) != t.key.uid:
 		// The informer will say so too; but a pod deleted before it was ever

@@ -11,7 +11,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 )
 
@@ -23,10 +22,10 @@ type opener interface {
 }
 
 // apiOpener asks the API server.
-type apiOpener struct{ client kubernetes.Interface }
+type apiOpener struct{ core rest.Interface }
 
 func (a apiOpener) open(ctx context.Context, namespace, pod string, o *corev1.PodLogOptions) (io.ReadCloser, error) {
-	return a.client.CoreV1().Pods(namespace).GetLogs(pod, o).Stream(ctx)
+	return openLog(ctx, a.core, namespace, pod, o)
 }
 
 // newAPIOpener makes a client for log streams only, so that informers never
@@ -69,11 +68,11 @@ func newAPIOpener(config *rest.Config) (opener, error) {
 		return nil, fmt.Errorf("credentials of the API server connection for log streams: %w", err)
 	}
 	cfg.QPS = -1 // admission is ours, see limits
-	client, err := kubernetes.NewForConfigAndClient(cfg, &http.Client{Transport: wrapped})
+	core, err := newRESTClient(cfg, corev1.SchemeGroupVersion, &http.Client{Transport: wrapped})
 	if err != nil {
 		return nil, fmt.Errorf("client for log streams: %w", err)
 	}
-	return apiOpener{client: client}, nil
+	return apiOpener{core: core}, nil
 }
 
 // openError is a request that brought no body.
