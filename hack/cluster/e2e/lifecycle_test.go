@@ -15,6 +15,8 @@ import (
 func TestContainerRestarts(t *testing.T) {
 	s := newScene(t, 1, lines.Plain)
 	l := s.loggers[0]
+	l.write(1)
+	s.awaitAll() // the follow is open
 	for range times(5, 3) {
 		l.write(100)
 		l.restart()
