@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -93,10 +94,19 @@ func printSeriesTable(w io.Writer, series []lokiapi.Series, withTime bool, z zon
 			for _, n := range names {
 				r = append(r, s.Labels.Get(n))
 			}
-			rows = append(rows, append(r, strconv.FormatFloat(p.Value, 'f', -1, 64)))
+			rows = append(rows, append(r, formatValue(p.Value)))
 		}
 	}
 	return output.Table(w, header, rows)
+}
+
+// formatValue prints counts exactly and fractions with six digits: a table is
+// for reading, JSON has them all.
+func formatValue(v float64) string {
+	if v == math.Trunc(v) && math.Abs(v) < 1e15 {
+		return strconv.FormatFloat(v, 'f', -1, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 6, 64)
 }
 
 // printSeriesJSON writes one object per series, as lines or as one array.
