@@ -10,10 +10,10 @@ import (
 )
 
 // releaseStartupPages unmaps the code and constants of our own binary that were
-// touched so far. Most of them are needed once: the initialisation of client-go
-// alone walks over the types of every Kubernetes API, some 25 MB of the file.
-// What is still in use comes back from the page cache at its next use; the
-// mappings are read-only copies of the file, so nothing can be lost.
+// touched so far. Most of them are needed once: what packages do before main
+// walks over some 20 MB of the file. What is still in use comes back from the
+// page cache at its next use; the mappings are read-only views of the file, so
+// nothing can be lost.
 func releaseStartupPages() error {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
