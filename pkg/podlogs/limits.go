@@ -21,6 +21,9 @@ const (
 	// inotifyPenalty is how long a node that ran out of inotify instances has
 	// to do with half of its follows.
 	inotifyPenalty = 10 * time.Minute
+	// noFollowPenalty is how long a container is polled that met that limit, or
+	// that gave its slot to a busier one.
+	noFollowPenalty = time.Minute
 )
 
 // backoff waits longer after each failure: full jitter below a doubling limit,

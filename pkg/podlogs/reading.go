@@ -28,10 +28,12 @@ type reading struct {
 	// lines and bytes count what was accepted, flushed the pieces handed over.
 	lines, bytes int64
 	flushed      int
-	lastTS       int64
-	stop         context.CancelCauseFunc
-	ctx          context.Context
-	labelsSent   bool
+	// read is when the file of a run without anchor was read to its end.
+	read       time.Time
+	lastTS     int64
+	stop       context.CancelCauseFunc
+	ctx        context.Context
+	labelsSent bool
 }
 
 // newReading begins at the committed position. The reading's context ends when
@@ -180,6 +182,9 @@ func (r *reading) wait() error {
 		t.storedLabels = r.labels
 		t.mu.Unlock()
 	}
+	if err == nil && t.contact.IsZero() {
+		t.contact = r.read
+	}
 	if t.position() != r.start {
 		t.gap = nil // it went before whatever was stored
 	}
@@ -195,7 +200,7 @@ func (r *reading) discard() {
 		r.piece.free()
 		r.piece = nil
 	}
-	r.cur = cursor{position: r.start}
+	r.cur, r.read = cursor{position: r.start}, time.Time{}
 }
 
 // close frees what the reading holds; its lines that were not handed over are

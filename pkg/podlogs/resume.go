@@ -169,7 +169,7 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 	if !want.valid() {
 		end, err = t.scan(ctx, v, "catchup", &corev1.PodLogOptions{Previous: previous}, r.accept)
 		if err == nil {
-			t.touched()
+			r.read = time.Now()
 			err = t.sameRun(ctx, v, r, previous)
 		}
 		return end, false, err
@@ -187,7 +187,6 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 		t.doubts = 0
 		return end, found, err
 	}
-	t.touched()
 	if err := t.believe(ctx, v, r, previous, want, end); err != nil {
 		return end, false, err
 	}
@@ -212,6 +211,9 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 		}
 		return r.accept(line)
 	})
+	if err == nil {
+		r.read = time.Now()
+	}
 	return end, false, err
 }
 
@@ -256,13 +258,6 @@ func (t *target) mistaken(ctx context.Context, v *containerView, r *reading) (bo
 	r.cur.position = position{instance: fresh.current.id, restart: fresh.current.restart, anchor: a}
 	r.addGap(gap{reason: GapInstanceLost, from: a.ts, container: lost})
 	return true, r.finishQuietly()
-}
-
-// touched notes when the run's log was first read to its end.
-func (t *target) touched() {
-	if t.contact.IsZero() {
-		t.contact = time.Now()
-	}
 }
 
 // late says that the file of a run of which nothing is stored may have been

@@ -10,8 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// at writes lines with the given offsets from now; the offset "same" in the
-// table below is 0 for several lines.
+// at writes lines with timestamps of their own.
 func (k *cluster) at(p *fakePod, container string, lines ...fakeLine) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -262,6 +261,41 @@ func TestFollowCapPollsTheRest(t *testing.T) {
 		}
 		c.stop()
 	})
+}
+
+// TestIdleFollowMakesRoom: a container that writes gets the slot of one that
+// has been silent for long.
+func TestIdleFollowMakesRoom(t *testing.T) {
+	simulate(t, func(t *testing.T, k *cluster, m *memory) {
+		p := k.addPod("web", "a", "b")
+		c := startCollector(t, k, m, func(o *Options) { o.NodeFollowCap = 1 })
+		pass(time.Second)
+		idle, busy := "a", "b"
+		for _, s := range c.Targets() {
+			if s.State == StatePolling {
+				idle, busy = otherOf(s.Container), s.Container
+			}
+		}
+		pass(2 * idleBeforePoll)
+		for range 20 {
+			k.number(p, busy, 1)
+			pass(10 * time.Second)
+		}
+		for _, s := range c.Targets() {
+			if want := map[string]TargetState{idle: StatePolling, busy: StateFollowing}[s.Container]; s.State != want {
+				t.Errorf("%s is %s, want %s", s.Container, s.State, want)
+			}
+		}
+		c.stop()
+	})
+}
+
+// otherOf names the other one of two containers.
+func otherOf(name string) string {
+	if name == "a" {
+		return "b"
+	}
+	return "a"
 }
 
 func TestLongSilenceCostsLittle(t *testing.T) {

@@ -56,7 +56,7 @@ type target struct {
 
 	retry backoff
 	// inst is the run being read, contact when its log was first read to the
-	// end, newcomer says that no earlier run of the target was read.
+	// end and stored, newcomer says that no earlier run of the target was read.
 	inst     instance
 	contact  time.Time
 	newcomer bool
@@ -273,7 +273,7 @@ func (t *target) recover(ctx context.Context, v *containerView, err error) {
 		t.c.metrics.inbandErrors.WithLabelValues(inband.kind).Inc()
 		if inband.kind == "inotify" {
 			t.c.limits.inotifyExhausted(v.node)
-			t.noFollowUntil = time.Now().Add(inotifyPenalty)
+			t.noFollowUntil = time.Now().Add(noFollowPenalty)
 		}
 	}
 	var open *openError
@@ -281,7 +281,11 @@ func (t *target) recover(ctx context.Context, v *containerView, err error) {
 		t.endSeen = false // it was the kubelet that ended, then
 	}
 	switch {
-	case errors.Is(err, errChanged), errors.Is(err, errSteppedBack):
+	case errors.Is(err, errSteppedBack):
+		// Time for the busier one to take the slot.
+		t.noFollowUntil = time.Now().Add(noFollowPenalty)
+		return
+	case errors.Is(err, errChanged):
 		return
 	case errors.Is(err, errRewound), errors.Is(err, errStuck):
 		return
