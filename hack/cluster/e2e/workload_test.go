@@ -68,15 +68,27 @@ func (l *logger) nextRun() {
 func (l *logger) write(n int) {
 	l.t.Helper()
 	for range n {
-		if err := l.writeAt(time.Now().UTC()); err != nil {
+		if err := l.writeNow(); err != nil {
 			l.t.Fatal(err)
 		}
 	}
 }
 
+// writeNow takes the time where lines are numbered: two writers would otherwise
+// stamp them in another order.
+func (l *logger) writeNow() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.append(time.Now().UTC())
+}
+
 func (l *logger) writeAt(at time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	return l.append(at)
+}
+
+func (l *logger) append(at time.Time) error {
 	r := l.runs[len(l.runs)-1]
 	stream := rig.Stdout
 	if r.src.Count()%3 == 2 {
@@ -103,7 +115,7 @@ func (l *logger) background(perSecond int) (stop func()) {
 			case <-ticker.C:
 			}
 			for due += float64(perSecond) * beat.Seconds(); due >= 1; due-- {
-				if err := l.writeAt(time.Now().UTC()); err != nil {
+				if err := l.writeNow(); err != nil {
 					l.t.Error(err)
 					return
 				}
