@@ -54,7 +54,7 @@ func started(ts *testscript.TestScript, _ bool, args []string) {
 			ts.Setenv("ADDRESS", strings.TrimSpace(string(address)))
 			return
 		}
-		time.Sleep(10 * time.Millisecond) // another process: nothing to wait on
+		<-time.After(10 * time.Millisecond) // another process: nothing to wait on
 	}
 	ts.Fatalf("the collector did not start")
 }

@@ -140,7 +140,7 @@ func runAndKill(t *testing.T, dir string, after int, then time.Duration, acked [
 		}
 		if n++; n == after {
 			go func() {
-				time.Sleep(then)
+				<-time.After(then) // a random moment, nothing is waited for
 				_ = cmd.Process.Kill()
 			}()
 		}

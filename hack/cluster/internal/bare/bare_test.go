@@ -3,8 +3,10 @@ package bare
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -188,7 +190,7 @@ func TestRestoreRemovesOnlyWhatIsOurs(t *testing.T) {
 	if err := restore(before{Absent: []string{empty, used, filepath.Join(root, "never-made")}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(empty); !os.IsNotExist(err) {
+	if _, err := os.Stat(empty); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("the empty directory is still there")
 	}
 	if _, err := os.Stat(filepath.Join(used, "theirs")); err != nil {
@@ -230,7 +232,7 @@ func TestForeignDirectoryIsLeftAlone(t *testing.T) {
 	if err := c.removeEmpty(); err != nil {
 		t.Error(err)
 	}
-	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the empty directory is still there: %v", err)
 	}
 }

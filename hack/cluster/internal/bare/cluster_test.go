@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -393,7 +394,7 @@ func (c *clusterTest) volumes(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = kube.WaitFor(t.Context(), "the volume is still there", time.Minute, func(context.Context) error {
-		if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("%s: %v", dir, err)
 		}
 		return nil

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -50,7 +51,7 @@ func TestBuildPacksOnce(t *testing.T) {
 	if err != nil || third[0] == first[0] {
 		t.Fatalf("after a change: %v, %v", third, err)
 	}
-	if _, err := os.Stat(first[0]); !os.IsNotExist(err) {
+	if _, err := os.Stat(first[0]); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("%s is still there", first[0])
 	}
 }
