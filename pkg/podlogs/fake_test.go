@@ -79,7 +79,10 @@ type fakeRun struct {
 	seq     int
 }
 
-type fakeFile struct{ lines []fakeLine }
+type fakeFile struct {
+	lines []fakeLine
+	born  time.Time
+}
 
 type fakeLine struct {
 	ts   time.Time
@@ -218,7 +221,7 @@ func (k *cluster) rotate(p *fakePod, container string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	run := p.containers[container].current
-	run.files = append(run.files, &fakeFile{})
+	run.files = append(run.files, &fakeFile{born: time.Now()})
 	traceOp("default/%s:%s rotated", p.pod.Name, container)
 	p.touch()
 }
@@ -303,7 +306,7 @@ func (k *cluster) open(ctx context.Context, namespace, pod string, o *corev1.Pod
 	if run == nil {
 		return nil, apierrors.NewBadRequest("previous terminated container not found")
 	}
-	b := &fakeBody{epoch: k.epoch, k: k, p: p, run: run, ctx: ctx, o: o, gen: len(run.files) - 1, fault: &bodyFault{after: -1}}
+	b := &fakeBody{epoch: k.epoch, opened: time.Now(), k: k, p: p, run: run, ctx: ctx, o: o, gen: len(run.files) - 1, fault: &bodyFault{after: -1}}
 	if o.SinceTime != nil {
 		b.since = o.SinceTime.Time
 	}
@@ -344,8 +347,10 @@ type fakeBody struct {
 	failed    bool
 	closed    bool
 	epoch     int
-	// stuck follows stay on a rotated file until the next rotation (R1).
-	stuck bool
+	// stuck follows stay on a file that was rotated just after they were
+	// opened, before they first looked at the directory, until the next rotation.
+	stuck  bool
+	opened time.Time
 }
 
 func (b *fakeBody) Read(p []byte) (int, error) {
@@ -413,7 +418,7 @@ func (b *fakeBody) refill() {
 		if len(b.buf) > 0 || !b.o.Follow || b.gen == len(b.run.files)-1 {
 			return
 		}
-		if b.stuck && b.gen == len(b.run.files)-2 {
+		if b.stuck && b.gen == len(b.run.files)-2 && b.run.files[b.gen+1].born.Sub(b.opened) < 200*time.Millisecond {
 			return
 		}
 		// The watcher saw the new file; one that came and went while the
