@@ -55,7 +55,7 @@ func run(cfg *config, stop <-chan os.Signal) error {
 	p := &parts{cfg: cfg, log: log, plan: plan, registry: registry}
 	p.server = p.newServer()
 
-	listener, err := net.Listen("tcp", cfg.listenAddress)
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", cfg.listenAddress)
 	if err != nil {
 		return fmt.Errorf("cannot listen on %s: %w; choose another --listen-address", cfg.listenAddress, err)
 	}

@@ -21,8 +21,9 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stderr); err != nil {
+	err := run(ctx, os.Args[1:], os.Stderr)
+	stop()
+	if err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
 			fmt.Fprintf(os.Stderr, "image: %v\n", err)
 		}
@@ -107,7 +108,7 @@ func parse(args []string, log io.Writer) (config, error) {
 // git asks the repository, or says "unknown" where there is none (a source
 // archive): an image can be built there too.
 func git(args ...string) string {
-	out, err := exec.Command("git", args...).Output()
+	out, err := exec.CommandContext(context.Background(), "git", args...).Output()
 	if err != nil || len(out) == 0 {
 		return "unknown"
 	}

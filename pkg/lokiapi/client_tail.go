@@ -114,7 +114,7 @@ func (c *Client) ndjson(ctx context.Context, path string, v url.Values, silence 
 		cancel(err)
 		return nil, err
 	}
-	resp, err := c.send(req)
+	resp, err := c.send(req) //nolint:bodyclose // TailStream.Close closes it
 	if err != nil {
 		cancel(err)
 		return nil, err

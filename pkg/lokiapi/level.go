@@ -228,7 +228,6 @@ func logfmtLevel(s string) Level {
 		if value < len(s) && s[value] == '"' {
 			var text string
 			text, end = jsonSpan(s, value)
-			value++
 			if end = min(end, len(s)); len(text) <= 16 && isLevelKey(logfmtKey(s[from:eq])) {
 				if l := ParseLevel(text); l != LevelUnknown {
 					return l
@@ -373,7 +372,7 @@ func withLevel(metadata labels.Labels, fixed, line string, sb *labels.ScratchBui
 			found = severityNumber(l.Value)
 		}
 	})
-	level := present
+	var level string
 	switch {
 	case present != "":
 		if level = normalLevel(present); level == present {

@@ -61,7 +61,7 @@ func TestDetectLevel(t *testing.T) {
 }
 
 func TestAddLevels(t *testing.T) {
-	meta := func(s ...string) labels.Labels { return labels.FromStrings(s...) }
+	meta := labels.FromStrings
 	for _, tt := range []struct {
 		name, stream, line string
 		metadata, want     labels.Labels

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -60,7 +61,8 @@ type webSocketSink struct {
 const maxDroppedDetails = 1000
 
 func (s *webSocketSink) entries(list []engine.LiveEntry, dropped int) error {
-	buf := append(s.buf[:0], `{"streams":[`...)
+	buf := s.buf[:0]
+	buf = append(buf, `{"streams":[`...)
 	for i := range list {
 		e := &list[i]
 		if i > 0 {
@@ -93,7 +95,8 @@ func (s *webSocketSink) entries(list []engine.LiveEntry, dropped int) error {
 	if s.categorize {
 		buf = append(buf, `,"encodingFlags":["`+lokiapi.CategorizeLabels+`"]`...)
 	}
-	s.buf = append(buf, '}')
+	buf = append(buf, '}')
+	s.buf = buf
 	ctx, cancel := context.WithTimeout(s.ctx, s.timeout)
 	defer cancel()
 	return s.conn.Write(ctx, websocket.MessageText, s.buf)
@@ -110,10 +113,10 @@ func (s *webSocketSink) heartbeat() error {
 
 func (s *webSocketSink) end(reason error) {
 	// The peer's answer is not waited for longer than the library does.
-	switch reason {
-	case nil:
+	switch {
+	case reason == nil:
 		_ = s.conn.Close(websocket.StatusNormalClosure, "")
-	case errShuttingDown:
+	case errors.Is(reason, errShuttingDown):
 		_ = s.conn.Close(websocket.StatusGoingAway, reason.Error())
 	default:
 		_ = s.conn.Close(websocket.StatusInternalError, cut(reason.Error(), 100))

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"regexp"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	prommodel "github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 	"github.com/prometheus/prometheus/promql/parser"
@@ -98,8 +100,11 @@ func (r *run) evaluate(ctx context.Context, expr logql.MetricExpr) (*Result, err
 // queryError tells what PromQL refuses while it evaluates, such as labels that
 // match twice: it is the query's fault.
 func queryError(err error) error {
-	switch err.(type) {
-	case promql.ErrTooManySamples, promql.ErrStorage:
+	var (
+		samples promql.ErrTooManySamples
+		stored  promql.ErrStorage
+	)
+	if errors.As(err, &samples) || errors.As(err, &stored) {
 		return err
 	}
 	return &QueryError{Msg: err.Error()}
@@ -363,7 +368,7 @@ type leafQuerier struct{ r *run }
 
 func (q leafQuerier) Select(_ context.Context, sorted bool, _ *storage.SelectHints, ms ...*labels.Matcher) storage.SeriesSet {
 	for _, m := range ms {
-		if m.Name != labels.MetricName {
+		if m.Name != prommodel.MetricNameLabel {
 			continue
 		}
 		if l, ok := q.r.leaves[m.Value]; ok {

@@ -83,10 +83,10 @@ func batchOf(line string, stream, meta labels.Labels) *model.EntryBatch {
 
 func runLine(p *Pipeline, line string, stream, meta labels.Labels) string {
 	b := batchOf(line, stream, meta)
-	for _, row := range p.Select(b) {
-		out, ok := p.Row(b, row)
+	if rows := p.Select(b); len(rows) > 0 {
+		out, ok := p.Row(b, rows[0])
 		if !ok {
-			break
+			return "dropped"
 		}
 		flat := labels.NewBuilder(p.Labels().Flat).Del(ErrorDetailsLabel)
 		for _, ls := range []labels.Labels{stream, meta} {
