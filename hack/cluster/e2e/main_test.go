@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/binaries"
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/rig"
+
+	"go.uber.org/goleak"
 )
 
 var (
@@ -40,7 +43,8 @@ func run(m *testing.M) int {
 		return 1
 	}
 	code := m.Run()
-	if err := shared.Stop(); err != nil {
+	http.DefaultClient.CloseIdleConnections()
+	if err := errors.Join(shared.Stop(), goleak.Find()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

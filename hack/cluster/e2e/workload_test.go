@@ -165,6 +165,13 @@ func newNode(t *testing.T) *rig.Node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := node.Remove(ctx); err != nil {
+			t.Error(err)
+		}
+	})
 	return node
 }
 

@@ -40,7 +40,7 @@ func (f *Fleet) Targets() int {
 }
 
 // AddFleet creates nodes and pods in parallel; 10,000 containers as 50 × 20 × 10
-// take about half a minute on two cores.
+// take about five seconds on two cores.
 //
 // Every follow of a log takes an inotify instance of this user, because all
 // kubelets are in this process; [InotifyInstances] tells how many there are.
@@ -72,6 +72,22 @@ func (r *Rig) AddFleet(ctx context.Context, spec FleetSpec) (*Fleet, error) {
 		return err
 	})
 	return f, err
+}
+
+// Remove deletes the fleet's pods and nodes.
+func (f *Fleet) Remove(ctx context.Context) error {
+	err := parallel(len(f.Pods), 16, func(i int) error {
+		if f.Pods[i] == nil {
+			return nil
+		}
+		return errors.Join(f.Pods[i].ForceDelete(ctx), f.Pods[i].Collect())
+	})
+	return errors.Join(err, parallel(len(f.Nodes), 16, func(i int) error {
+		if f.Nodes[i] == nil {
+			return nil
+		}
+		return f.Nodes[i].Remove(ctx)
+	}))
 }
 
 // parallel calls f for 0 to n-1 from a few goroutines and joins the errors.

@@ -2,12 +2,15 @@ package rig
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/logstack-dev/kubectl-logstack/hack/cluster/internal/binaries"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -67,4 +70,18 @@ func (n *Node) register(ctx context.Context) error {
 		return fmt.Errorf("node %s: status: %w", n.Name, err)
 	}
 	return nil
+}
+
+// Remove deletes the Node object and stops its kubelet and its link. Pods that
+// are still bound to it keep their files until the rig stops.
+func (n *Node) Remove(ctx context.Context) error {
+	err := n.rig.client.CoreV1().Nodes().Delete(ctx, n.Name, metav1.DeleteOptions{})
+	if apierrors.IsNotFound(err) {
+		err = nil
+	}
+	n.rig.mu.Lock()
+	n.rig.nodes = slices.DeleteFunc(n.rig.nodes, func(o *Node) bool { return o == n })
+	n.rig.proxies = slices.DeleteFunc(n.rig.proxies, func(o *Proxy) bool { return o == n.Link })
+	n.rig.mu.Unlock()
+	return errors.Join(err, n.Link.Close(), n.Kubelet.Stop())
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,7 +37,7 @@ func TestMain(m *testing.M) {
 	}
 	fmt.Fprintf(os.Stderr, "rig up in %s\n", shared.StartupTime().Round(time.Millisecond))
 	code := m.Run()
-	if err := errors.Join(shared.Stop(), os.RemoveAll(dir)); err != nil {
+	if err := errors.Join(shared.Stop(), os.RemoveAll(dir), goleak.Find()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
@@ -53,6 +54,11 @@ func setup(t *testing.T, spec PodSpec) (*Node, *Pod) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := node.Remove(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	spec.Namespace = ns
 	if spec.Name == "" {
 		spec.Name = "web"
@@ -61,6 +67,11 @@ func setup(t *testing.T, spec PodSpec) (*Node, *Pod) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := errors.Join(pod.ForceDelete(context.Background()), pod.Collect()); err != nil {
+			t.Error(err)
+		}
+	})
 	return node, pod
 }
 
@@ -116,6 +127,11 @@ func TestUnscheduledIsEmpty(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := pod.ForceDelete(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	res := shared.Client().CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{}).Do(t.Context())
 	var code int
 	res.StatusCode(&code)
@@ -154,6 +170,11 @@ func TestFleet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := f.Remove(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
 	if f.Targets() != 60 {
 		t.Errorf("%d targets", f.Targets())
 	}
