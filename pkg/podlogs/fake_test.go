@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
@@ -364,8 +363,13 @@ func (b *fakeBody) Read(p []byte) (int, error) {
 			return 0, b.k.cutErr
 		}
 		if b.failed {
+			err := b.fault.err
+			if err == io.EOF && b.p.pod.DeletionTimestamp != nil {
+				// A clean end just when a pod ends is believed.
+				err = io.ErrUnexpectedEOF
+			}
 			b.k.mu.Unlock()
-			return 0, b.fault.err
+			return 0, err
 		}
 		if len(b.buf) == 0 {
 			b.refill()
@@ -376,7 +380,7 @@ func (b *fakeBody) Read(p []byte) (int, error) {
 			n := copy(p, b.buf)
 			b.k.mu.Unlock()
 			if n == 0 {
-				return 0, b.fault.err
+				continue
 			}
 			return n, nil // the text is short, so it fits
 		}
@@ -569,10 +573,4 @@ func (c *collecting) kill() {
 	c.mem.mu.Lock()
 	c.mem.fail = nil
 	c.mem.mu.Unlock()
-}
-
-func seeded(t *testing.T, seed uint64) *rand.Rand {
-	t.Helper()
-	t.Logf("seed %d", seed)
-	return rand.New(rand.NewPCG(seed, seed))
 }

@@ -155,7 +155,7 @@ func (s *stream) attach(a anchor) error {
 			}
 		}
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			if s.lr.tail(&line) {
 				e := ending{hasTail: true, tail: record{stamped: line.stamped, text: string(line.text)}}
 				if err := e.inbandTail(); err != nil {
@@ -253,7 +253,7 @@ func (s *stream) ended(err error) {
 		s.err = context.Cause(s.ctx)
 		return
 	}
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		s.err = err
 		return
 	}
@@ -446,10 +446,10 @@ func (f *follower) probe(ctx context.Context) error {
 	before := t.lastData.Load()
 	newest, err := t.probeTail(ctx, f.view, false)
 	if err != nil || newest == nil || newest.open || f.knows(*newest) {
-		return nil // a failed probe says nothing, half a line is on its way
+		return nil //nolint:nilerr // a failed probe says nothing, half a line is on its way
 	}
-	if err := f.pause(ctx, stuckPatience); err != nil {
-		return nil
+	if f.pause(ctx, stuckPatience) != nil {
+		return nil //nolint:nilerr // the follow ends anyway
 	}
 	if t.lastData.Load() != before || f.knows(*newest) {
 		return nil
@@ -519,7 +519,7 @@ func (f *follower) classifyEnd() error {
 			return err
 		}
 	}
-	f.t.endSeen = deleted || v.terminating || v.current.finished
+	f.t.endSeen = deleted || v.terminating || v.current.id == f.inst.id && v.current.finished
 	if !deleted || !s.has {
 		return errEOF
 	}

@@ -127,7 +127,6 @@ func (l *lineReader) rest() {
 }
 
 // buffered is the number of bytes read but not yet returned by scan.
-func (l *lineReader) buffered() int { return l.w - l.r }
 
 // scan returns the next complete line of what has been read.
 func (l *lineReader) scan(line *rawLine) bool {

@@ -38,7 +38,7 @@ func TestRandomFaults(t *testing.T) {
 		}
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			simulate(t, func(t *testing.T, k *cluster, m *memory) {
-				(&chaos{T: t, k: k, m: m, r: rand.New(rand.NewPCG(seed, 1))}).run()
+				(&chaos{T: t, k: k, m: m, r: rand.New(rand.NewPCG(seed, 1)), faulty: rand.New(rand.NewPCG(seed, 2))}).run()
 			})
 		})
 	}
@@ -47,12 +47,14 @@ func TestRandomFaults(t *testing.T) {
 // chaos is one random history.
 type chaos struct {
 	*testing.T
-	k    *cluster
-	m    *memory
-	r    *rand.Rand
-	c    *collecting
-	pods []*fakePod // also those that are gone
-	name int
+	k *cluster
+	m *memory
+	r *rand.Rand
+	// faulty is used under the cluster's lock.
+	faulty *rand.Rand
+	c      *collecting
+	pods   []*fakePod // also those that are gone
+	name   int
 	// faults is the chance of a fault per request, in percent.
 	faults int
 }
@@ -197,11 +199,11 @@ func (x *chaos) delete(p *fakePod) {
 
 // body is called with the cluster's lock.
 func (x *chaos) body(o *corev1.PodLogOptions) *bodyFault {
-	if x.r.IntN(100) >= x.faults {
+	if x.faulty.IntN(100) >= x.faults {
 		return nil
 	}
-	f := &bodyFault{after: x.r.IntN(300), err: io.EOF}
-	switch x.r.IntN(6) {
+	f := &bodyFault{after: x.faulty.IntN(300), err: io.EOF}
+	switch x.faulty.IntN(6) {
 	case 0:
 		f.err = errors.New("connection lost")
 	case 1:
@@ -217,10 +219,10 @@ func (x *chaos) body(o *corev1.PodLogOptions) *bodyFault {
 }
 
 func (x *chaos) refuse(*corev1.PodLogOptions) error {
-	if x.r.IntN(100) >= x.faults/2 {
+	if x.faulty.IntN(100) >= x.faults/2 {
 		return nil
 	}
-	switch x.r.IntN(4) {
+	switch x.faulty.IntN(4) {
 	case 0:
 		return errors.New("dial tcp: connection refused")
 	case 1:

@@ -126,7 +126,7 @@ func (t *target) scan(ctx context.Context, v *containerView, kind string, o *cor
 			end.last = recordOf(&line, false)
 		}
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			if lr.tail(&line) {
 				end.hasTail = true
 				end.tail = recordOf(&line, true)

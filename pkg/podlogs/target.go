@@ -299,7 +299,10 @@ func (t *target) recover(ctx context.Context, v *containerView, err error) {
 	if errors.Is(err, errEOF) || errors.Is(err, errInstanceMoved) || open != nil || inband != nil {
 		// Only the pod's status says what the end of a stream means, and the
 		// informer may be behind.
-		t.refresh(ctx, v)
+		now := t.refresh(ctx, v)
+		if _, deleted := t.snapshot(); !deleted && !now.current.finished {
+			t.endSeen = false // the stream was cut while the container goes on
+		}
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
