@@ -282,6 +282,13 @@ func (t *target) follow(ctx context.Context, v *containerView, inst instance) er
 		return err
 	}
 	f.s = s
+	if !r.cur.anchor.valid() {
+		// Nothing in the stream proves which run it is.
+		if now := t.refresh(r.ctx, v); now.current.id != inst.id {
+			s.abandon()
+			return errInstanceMoved
+		}
+	}
 	t.setState(StateFollowing, "")
 	go s.run()
 	cause := f.watch(r.ctx)

@@ -187,13 +187,13 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 		t.doubts = 0
 		return end, found, err
 	}
-	if err := t.believe(ctx, v, r, previous, want, end); err != nil {
-		return end, false, err
-	}
-	if previous && r.cur.anchor.valid() && r.gap == nil {
+	if previous && r.cur.anchor.valid() {
 		if moved, err := t.mistaken(ctx, v, r); moved || err != nil {
 			return end, false, errors.Join(errInstanceMoved, err)
 		}
+	}
+	if err := t.believe(ctx, v, r, previous, want, end); err != nil {
+		return end, false, err
 	}
 	if r.cur.anchor.valid() {
 		r.gap = &gap{reason: GapRotatedAway, from: want.ts, container: r.cur.instance}
