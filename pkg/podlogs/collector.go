@@ -213,6 +213,34 @@ func (c *Collector) podGone(uid string) {
 			t.podDeleted()
 		}
 	}
+	if c.closing {
+		return
+	}
+	for k := range c.saved {
+		if k.uid == uid {
+			c.forget(k)
+		}
+	}
+}
+
+// forget removes the marks of a container that opted out and whose pod is gone.
+// What it wrote since then was not wanted, so it is no gap. The lock is held.
+func (c *Collector) forget(k targetKey) {
+	s := c.saved[k]
+	s.pos.done, s.pos.last = true, true
+	c.bury(k, s)
+}
+
+// bury launches a target that only finalizes. The lock is held.
+func (c *Collector) bury(k targetKey, s saved) {
+	v := &containerView{
+		key: k, labels: s.labels,
+		namespace: s.labels.Get("namespace"), pod: s.labels.Get("pod"), node: s.labels.Get("node"),
+	}
+	t := newTarget(c, v, "")
+	t.committed, t.storedLabels, t.deleted = s.pos, s.labels, true
+	delete(c.saved, k)
+	c.launch(t)
 }
 
 // start begins reading a target. The lock is held.
@@ -254,6 +282,10 @@ func (c *Collector) ended(r *running, finished bool) {
 		return
 	}
 	c.saved[k] = saved{pos: r.position(), labels: r.storedLabels}
+	if _, deleted := r.snapshot(); r.stopping && deleted && !c.closing && c.ctx.Err() == nil {
+		c.forget(k) // the pod went while the target was being stopped
+		return
+	}
 	if r.wanted != nil && !c.closing {
 		if v := ownedView(r.wanted, k.container); v != nil {
 			c.start(v, r.wanted.ResourceVersion)
@@ -261,9 +293,10 @@ func (c *Collector) ended(r *running, finished bool) {
 	}
 }
 
-// allSeen is called once, after every pod of the cluster has been seen:
-// positions that are left belong to pods that were deleted meanwhile.
-func (c *Collector) allSeen() {
+// allSeen is called once, after every pod of the cluster has been seen, with
+// the uids of those that exist: positions that are left belong to pods that
+// were deleted meanwhile, or to living ones that opted out.
+func (c *Collector) allSeen(alive map[string]bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.synced = true
@@ -271,17 +304,14 @@ func (c *Collector) allSeen() {
 		return
 	}
 	for k, s := range c.saved {
-		v := &containerView{
-			key: k, labels: s.labels,
-			namespace: s.labels.Get("namespace"), pod: s.labels.Get("pod"), node: s.labels.Get("node"),
+		switch {
+		case alive[k.uid]:
+			// Kept for the day it is collected again, see start and podGone.
+		case s.labels.IsEmpty():
+			c.forget(k) // there is no stream to put a gap entry into
+		default:
+			c.bury(k, s)
 		}
-		t := newTarget(c, v, "")
-		t.committed, t.storedLabels, t.deleted = s.pos, s.labels, true
-		if s.labels.IsEmpty() {
-			t.committed.done, t.committed.last = true, true // there is no stream to put a gap entry into
-		}
-		delete(c.saved, k)
-		c.launch(t)
 	}
 }
 

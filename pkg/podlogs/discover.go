@@ -60,10 +60,21 @@ func (c *Collector) discover(ctx context.Context) {
 		start(p)
 	}
 	if cache.WaitForCacheSync(ctx.Done(), synced...) {
-		c.allSeen()
+		c.allSeen(aliveUIDs(pods))
 	}
 	c.watchAccess(ctx, missing)
 	running.Wait()
+}
+
+// aliveUIDs are the uids of all pods that the informers know.
+func aliveUIDs(pods []cache.SharedIndexInformer) map[string]bool {
+	alive := make(map[string]bool)
+	for _, p := range pods {
+		for _, o := range p.GetStore().List() {
+			alive[string(o.(*corev1.Pod).UID)] = true
+		}
+	}
+	return alive
 }
 
 // informer makes an informer that keeps what the collector looks at.

@@ -364,7 +364,7 @@ func (b *fakeBody) Read(p []byte) (int, error) {
 		}
 		if b.failed {
 			err := b.fault.err
-			if err == io.EOF && b.p.pod.DeletionTimestamp != nil {
+			if errors.Is(err, io.EOF) && b.p.pod.DeletionTimestamp != nil {
 				// A clean end just when a pod ends is believed.
 				err = io.ErrUnexpectedEOF
 			}

@@ -294,6 +294,9 @@ func (t *target) follow(ctx context.Context, v *containerView, inst instance) er
 	cause := f.watch(r.ctx)
 	f.s.stop(cause)
 	err = f.s.err
+	if r.lines == 0 && !r.cur.anchor.valid() {
+		r.read = time.Now() // empty until now
+	}
 	if f.opened > 30*time.Second || r.lines > 0 {
 		t.retry.reset()
 	}

@@ -126,8 +126,6 @@ func (l *lineReader) rest() {
 	}
 }
 
-// buffered is the number of bytes read but not yet returned by scan.
-
 // scan returns the next complete line of what has been read.
 func (l *lineReader) scan(line *rawLine) bool {
 	window := l.buf[l.r+l.scanned : l.w]

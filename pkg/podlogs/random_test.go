@@ -122,7 +122,7 @@ func (x *chaos) act() {
 	switch n := x.r.IntN(100); {
 	case n < 45:
 		x.k.number(p, name, 1+x.r.IntN(20))
-	case n < 55 && run.running && time.Since(run.started) > rotationInterval:
+	case n < 55 && run.running && time.Since(run.started) > rotationInterval && len(run.files[len(run.files)-1].lines) >= 12:
 		x.k.rotate(p, name)
 		time.Sleep(3 * time.Second) // the kubelet's interval is no shorter
 	case n < 62:

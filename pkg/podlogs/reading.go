@@ -62,11 +62,8 @@ func (r *reading) accept(line *rawLine) error {
 		ts = r.lastTS
 		line.ts = ts
 	}
-	if r.late && !r.cur.anchor.valid() && r.gap == nil {
-		r.late = false
-		if begin := r.t.inst.started; ts > begin.Add(promptStart).UnixNano() {
-			r.gap = &gap{reason: GapRotatedAway, from: begin.UnixNano(), container: r.cur.instance}
-		}
+	if !r.cur.anchor.valid() && r.gap == nil {
+		r.gap = r.beginning(line, ts)
 	}
 	if r.gap != nil {
 		g := *r.gap
@@ -87,6 +84,22 @@ func (r *reading) accept(line *rawLine) error {
 	r.lastTS = ts
 	r.lines++
 	r.bytes += int64(len(line.text))
+	return nil
+}
+
+// beginning looks at the first line of a run of which nothing is stored: it is
+// a gap if the line is not the one seen first before the store refused it, or if
+// the run is old and its first line may have been rotated away.
+func (r *reading) beginning(line *rawLine, ts int64) *gap {
+	t := r.t
+	seen := anchor{ts: ts, hash: line.hash, ordinal: 1}
+	if t.first.valid() && t.first != seen {
+		return &gap{reason: GapRotatedAway, from: t.first.ts, container: r.cur.instance}
+	}
+	t.first = seen
+	if begin := t.inst.started; r.late && ts > begin.Add(promptStart).UnixNano() {
+		return &gap{reason: GapRotatedAway, from: begin.UnixNano(), container: r.cur.instance}
+	}
 	return nil
 }
 
@@ -182,7 +195,8 @@ func (r *reading) wait() error {
 		t.storedLabels = r.labels
 		t.mu.Unlock()
 	}
-	if err == nil && t.contact.IsZero() {
+	if err == nil && !r.read.IsZero() {
+		t.startLate = t.startLate || t.contact.IsZero() && r.late
 		t.contact = r.read
 	}
 	if t.position() != r.start {
@@ -200,7 +214,7 @@ func (r *reading) discard() {
 		r.piece.free()
 		r.piece = nil
 	}
-	r.cur, r.read = cursor{position: r.start}, time.Time{}
+	r.cur, r.read, r.t.first = cursor{position: r.start}, time.Time{}, anchor{}
 }
 
 // close frees what the reading holds; its lines that were not handed over are

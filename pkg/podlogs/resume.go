@@ -24,6 +24,9 @@ const (
 	// rotationInterval is the kubelet's default: a file that was read within
 	// this time after the start of its run was not rotated before.
 	rotationInterval = 10 * time.Second
+	// emptyLapse is how long a file that was empty may go unread and still be
+	// taken for the same file. Idle containers are polled twice in this time.
+	emptyLapse = 2 * pollMax
 	// promptStart is how late after the start of a run its first line may be to
 	// be taken as the first one. The status has whole seconds.
 	promptStart = 2 * time.Second
@@ -261,15 +264,17 @@ func (t *target) mistaken(ctx context.Context, v *containerView, r *reading) (bo
 }
 
 // late says that the file of a run of which nothing is stored may have been
-// rotated before it was first read: its first line is then compared with the
-// start of the run. What was before the target was known at all is no gap.
+// rotated unseen: before it was first read, or while nobody looked at it. What
+// was before the target was known at all is no gap.
 func (t *target) late() bool {
-	first := t.contact
-	if first.IsZero() {
-		first = time.Now()
-	}
 	known := !t.newcomer || t.inst.started.After(t.c.began)
-	return known && !t.inst.started.IsZero() && first.Sub(t.inst.started) > rotationInterval
+	switch {
+	case !known || t.inst.started.IsZero():
+		return false
+	case t.contact.IsZero():
+		return time.Since(t.inst.started) > rotationInterval
+	}
+	return t.startLate || time.Since(t.contact) > emptyLapse
 }
 
 // seek reads and accepts everything behind the wanted anchor.

@@ -55,11 +55,14 @@ type target struct {
 	lagFrom      int64 // timestamp of the last committed line
 
 	retry backoff
-	// inst is the run being read, contact when its log was first read to the
-	// end and stored, newcomer says that no earlier run of the target was read.
-	inst     instance
-	contact  time.Time
-	newcomer bool
+	// inst is the run being read, contact when its log was last read to the end
+	// before anything of it was stored (startLate: for the first time too late
+	// to know that it was not rotated), newcomer says that no earlier run of the target was read.
+	inst    instance
+	contact time.Time
+	// first is the run's first line, as long as it may not be stored.
+	first               anchor
+	newcomer, startLate bool
 	// gap is proven but not yet stored: it is written before the next line.
 	gap *gap
 	// carry is the anchor of the instance before, as long as it could be found
@@ -219,7 +222,8 @@ func (t *target) enter(inst instance) {
 	defer t.mu.Unlock()
 	old := t.committed
 	if t.inst.id != inst.id {
-		t.contact, t.newcomer = time.Time{}, old.instance == ""
+		t.contact, t.first = time.Time{}, anchor{}
+		t.newcomer, t.startLate = old.instance == "", false
 	}
 	t.inst = inst
 	if old.instance == inst.id {
