@@ -30,6 +30,8 @@ type memStore struct {
 	flushes int
 	// appendErr is returned by Append, selectErr by Select.
 	appendErr, selectErr error
+	// onLookup is called at the beginning of each lookup in the index.
+	onLookup func(ctx context.Context) error
 	// onSelect is called at the beginning of each Select.
 	onSelect func(ctx context.Context)
 }
@@ -226,7 +228,12 @@ func (s *memStore) closeTails() {
 	}
 }
 
-func (s *memStore) Series(_ context.Context, r model.TimeRange, ms []*labels.Matcher) ([]labels.Labels, error) {
+func (s *memStore) Series(ctx context.Context, r model.TimeRange, ms []*labels.Matcher) ([]labels.Labels, error) {
+	if s.onLookup != nil {
+		if err := s.onLookup(ctx); err != nil {
+			return nil, err
+		}
+	}
 	var out []labels.Labels
 	for _, row := range s.selected(r, ms, model.Forward) {
 		out = append(out, row.labels)
@@ -237,7 +244,10 @@ func (s *memStore) Series(_ context.Context, r model.TimeRange, ms []*labels.Mat
 
 func (s *memStore) LabelNames(ctx context.Context, r model.TimeRange, ms []*labels.Matcher) ([]string, error) {
 	var out []string
-	series, _ := s.Series(ctx, r, ms)
+	series, err := s.Series(ctx, r, ms)
+	if err != nil {
+		return nil, err
+	}
 	for _, ls := range series {
 		ls.Range(func(l labels.Label) { out = append(out, l.Name) })
 	}
@@ -247,7 +257,10 @@ func (s *memStore) LabelNames(ctx context.Context, r model.TimeRange, ms []*labe
 
 func (s *memStore) LabelValues(ctx context.Context, name string, r model.TimeRange, ms []*labels.Matcher) ([]string, error) {
 	var out []string
-	series, _ := s.Series(ctx, r, ms)
+	series, err := s.Series(ctx, r, ms)
+	if err != nil {
+		return nil, err
+	}
 	for _, ls := range series {
 		if v := ls.Get(name); v != "" {
 			out = append(out, v)
@@ -257,7 +270,12 @@ func (s *memStore) LabelValues(ctx context.Context, name string, r model.TimeRan
 	return slices.Compact(out), nil
 }
 
-func (s *memStore) Volume(_ context.Context, r model.TimeRange, ms []*labels.Matcher) ([]model.StreamVolume, error) {
+func (s *memStore) Volume(ctx context.Context, r model.TimeRange, ms []*labels.Matcher) ([]model.StreamVolume, error) {
+	if s.onLookup != nil {
+		if err := s.onLookup(ctx); err != nil {
+			return nil, err
+		}
+	}
 	var out []model.StreamVolume
 	rows := s.selected(r, ms, model.Forward)
 	slices.SortStableFunc(rows, func(a, b memRow) int { return labels.Compare(a.labels, b.labels) })

@@ -181,6 +181,9 @@ type volumeParams struct {
 // maxVolumeSeries is the most that a volume answers.
 const maxVolumeSeries = 1000
 
+// maxVolumePoints is the most that volume_range keeps in memory.
+const maxVolumePoints = 100_000
+
 func (p params) volume() (volumeParams, error) {
 	var v volumeParams
 	var err error
@@ -313,6 +316,7 @@ func (s *Server) volumeRange(w http.ResponseWriter, r *http.Request, b *backend)
 		total  float64
 	}
 	groups := map[string]*series{}
+	points := 0
 	kind := lokiapi.TypeVector
 	for start := v.span.Start; start < v.span.End; {
 		end := v.span.End
@@ -322,6 +326,9 @@ func (s *Server) volumeRange(w http.ResponseWriter, r *http.Request, b *backend)
 		sums, err := v.sum(r.Context(), b.store, model.TimeRange{Start: start, End: end})
 		if err != nil {
 			return err
+		}
+		if points += len(sums); points > maxVolumePoints {
+			return badRequestf("the answer would have more than %d points: use a larger step or fewer target labels", maxVolumePoints)
 		}
 		for _, sum := range sums {
 			key := sum.labels.String()

@@ -2,7 +2,9 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql/engine"
@@ -67,15 +69,11 @@ func (s *Server) rangeParams(r *http.Request) (engine.Params, error) {
 // evaluate waits for its turn and runs a query. It returns how long it waited.
 func (s *Server) evaluate(ctx context.Context, run func(context.Context, engine.Params) (*engine.Result, error), p engine.Params) (*engine.Result, error) {
 	queued := time.Now()
-	s.metrics.waiting.Inc()
-	err := s.queries.Acquire(ctx, 1)
-	s.metrics.waiting.Dec()
+	done, err := s.turn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer s.queries.Release(1)
-	s.metrics.running.Inc()
-	defer s.metrics.running.Dec()
+	defer done()
 	waited := time.Since(queued)
 	res, err := run(ctx, p)
 	if err != nil {
@@ -83,6 +81,73 @@ func (s *Server) evaluate(ctx context.Context, run func(context.Context, engine.
 	}
 	res.Stats.QueueTime = waited
 	return res, nil
+}
+
+// turn waits until another query may run. The caller calls done once.
+func (s *Server) turn(ctx context.Context) (done func(), err error) {
+	s.metrics.waiting.Inc()
+	err = s.queries.Acquire(ctx, 1)
+	s.metrics.waiting.Dec()
+	if err != nil {
+		return nil, err
+	}
+	s.metrics.running.Inc()
+	return func() {
+		s.metrics.running.Dec()
+		s.queries.Release(1)
+	}, nil
+}
+
+// lookupTimeout bounds what a lookup may take, as the engine bounds queries.
+const lookupTimeout = time.Minute
+
+// lookup makes h, which reads the index, wait for its turn among the queries,
+// and ends it after lookupTimeout. The turn ends with the first byte of the
+// answer: a client that reads slowly keeps nobody waiting.
+func (s *Server) lookup(h handlerFunc) handlerFunc {
+	return func(w http.ResponseWriter, r *http.Request, b *backend) error {
+		done, err := s.turn(r.Context())
+		if err != nil {
+			return err
+		}
+		lw := &lookupWriter{ResponseWriter: w, done: sync.OnceFunc(done), control: http.NewResponseController(w)}
+		defer lw.done()
+		defer func() { _ = lw.control.SetWriteDeadline(time.Time{}) }()
+		ctx, cancel := context.WithTimeout(r.Context(), lookupTimeout)
+		defer cancel()
+		err = h(lw, r.WithContext(ctx), b)
+		if errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil {
+			return engine.ErrTimeout
+		}
+		return err
+	}
+}
+
+// lookupWriter ends the turn of a lookup when the answer begins.
+type lookupWriter struct {
+	http.ResponseWriter
+	done    func()
+	control *http.ResponseController
+	begun   bool
+}
+
+func (w *lookupWriter) begin() {
+	if w.begun {
+		return
+	}
+	w.begun = true
+	w.done()
+	_ = w.control.SetWriteDeadline(time.Now().Add(answerTimeout))
+}
+
+func (w *lookupWriter) WriteHeader(code int) {
+	w.begin()
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *lookupWriter) Write(b []byte) (int, error) {
+	w.begin()
+	return w.ResponseWriter.Write(b)
 }
 
 // answer evaluates a query and writes its result.

@@ -55,7 +55,8 @@ type Options struct {
 	// PushMemory bounds the decompressed bodies that are held at once, in
 	// bytes; further pushes wait. Default 64 MiB, at least Limits.MaxDecoded.
 	PushMemory int64
-	// MaxQueries is the number of queries that run at once; further ones wait.
+	// MaxQueries is the number of queries, and lookups of labels, series and
+	// volumes, that run at once; further ones wait.
 	// Default: twice the number of processors.
 	MaxQueries int
 	// MaxTails is the number of tails at once. Default 50.
@@ -258,14 +259,14 @@ func (s *Server) routes() http.Handler {
 	const v1 = "/loki/api/v1"
 	read(v1+"/query", s.query)
 	read(v1+"/query_range", s.queryRange)
-	read(v1+"/labels", s.labelNames)
-	read(v1+"/label", s.labelNames)
-	read(v1+"/label/{name}/values", s.labelValues)
-	read(v1+"/series", s.series)
-	read(v1+"/index/stats", s.indexStats)
-	read(v1+"/index/volume", s.volume)
-	read(v1+"/index/volume_range", s.volumeRange)
-	read(v1+"/detected_labels", s.detectedLabels)
+	read(v1+"/labels", s.lookup(s.labelNames))
+	read(v1+"/label", s.lookup(s.labelNames))
+	read(v1+"/label/{name}/values", s.lookup(s.labelValues))
+	read(v1+"/series", s.lookup(s.series))
+	read(v1+"/index/stats", s.lookup(s.indexStats))
+	read(v1+"/index/volume", s.lookup(s.volume))
+	read(v1+"/index/volume_range", s.lookup(s.volumeRange))
+	read(v1+"/detected_labels", s.lookup(s.detectedLabels))
 	read(v1+"/format_query", s.formatQuery)
 
 	for _, path := range []string{v1 + "/push", "/api/prom/push"} {
