@@ -69,6 +69,7 @@ func (t *target) catchUpOnce(ctx context.Context, v *containerView) (int64, erro
 	defer r.close()
 	end, _, err := t.catchUp(r.ctx, v, r, false)
 	if err == nil {
+		t.endSeen = false // what is written from now on has not been seen
 		// Half a line is being written, or something went wrong.
 		if kind := inbandError([]byte(end.tail.text)); end.hasTail && (kind != "" || !end.tail.stamped) {
 			err = end.inbandTail()

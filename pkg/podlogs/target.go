@@ -281,8 +281,10 @@ func (t *target) recover(ctx context.Context, v *containerView, err error) {
 		}
 	}
 	var open *openError
-	if errors.As(err, &open) && open.kind == openUnreachable {
-		t.endSeen = false // it was the kubelet that ended, then
+	if errors.As(err, &open) && open.kind != openWaiting && open.kind != openGone {
+		// It was the connection or the kubelet that ended, then. The other two
+		// are what the kubelet says of a container that it has removed.
+		t.endSeen = false
 	}
 	switch {
 	case errors.Is(err, errSteppedBack):
