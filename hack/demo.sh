@@ -91,6 +91,10 @@ up_cluster() {
   say "building the plugin and the collector's image"
   CGO_ENABLED=0 go build -trimpath -o "$OUT/kubectl-logstack" ./cmd/kubectl-logstack
   if [ "$CLUSTER" = current ]; then
+    if "$OUT/kubectl-logstack" status >/dev/null 2>&1; then
+      echo "a stack is installed in this cluster already: the demo would change it, and demo-down remove it" >&2
+      exit 1
+    fi
     say "CLUSTER=current: the nodes have to be able to pull $IMAGE (IMAGE=… names another one)"
   else
     go run ./hack/image -o "$OUT/collector-$(go env GOARCH).tar" -platforms "linux/$arch" -tag "$IMAGE"

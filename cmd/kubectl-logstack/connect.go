@@ -23,11 +23,13 @@ import (
 type target struct {
 	addr    string
 	service string
+	// namespace of the installation; "" is the usual one.
+	namespace string
 }
 
 func (t *target) addFlags(fl *pflag.FlagSet) {
 	fl.StringVar(&t.addr, "addr", os.Getenv("LOGSTACK_ADDR"), "URL of a collector or Loki; no kubeconfig is needed then. Environment: LOGSTACK_ADDR.")
-	fl.StringVar(&t.service, "service", "", "Service of the collector as NAMESPACE/NAME (default: logstack/logstack, else the one that is found).")
+	fl.StringVar(&t.service, "service", "", "Service of the collector as NAMESPACE/NAME (default: logstack in the namespace of the installation, else the one that is found).")
 }
 
 // serviceIn names the collector's Service of an installation.
@@ -59,6 +61,9 @@ func (a *app) connect(ctx context.Context, t target) (*lokiapi.Client, func(), e
 }
 
 func (a *app) connectService(ctx context.Context, c *kube.Client, t target) (*kube.Connection, error) {
+	if t.namespace == "" {
+		t.namespace = install.Name
+	}
 	if t.service != "" {
 		svc, err := parseService(t.service)
 		if err != nil {
@@ -66,7 +71,7 @@ func (a *app) connectService(ctx context.Context, c *kube.Client, t target) (*ku
 		}
 		return c.Connect(ctx, svc, "/ready")
 	}
-	conn, err := c.Connect(ctx, serviceIn(install.Name), "/ready")
+	conn, err := c.Connect(ctx, serviceIn(t.namespace), "/ready")
 	var missing *kube.NoServiceError
 	if !errors.As(err, &missing) {
 		return conn, err
@@ -102,14 +107,18 @@ func findService(ctx context.Context, c *kube.Client) (kube.Service, bool) {
 	return kube.Service{Namespace: list.Items[0].Namespace, Name: list.Items[0].Name, Port: install.Port}, true
 }
 
-// waitForLine polls until the collector has a line of the last minutes.
-func waitForLine(ctx context.Context, conn *kube.Connection) (row, error) {
+// waitForLine proves that lines arrive: it makes the collector write one to its
+// own log and polls until a line written since then can be queried.
+func waitForLine(ctx context.Context, conn *kube.Connection, since time.Time) (row, error) {
 	client := &lokiapi.Client{HTTP: conn.HTTP, BaseURL: conn.BaseURL}
+	if err := client.Echo(ctx, "installed"); err != nil {
+		return row{}, explainAnswer(err)
+	}
 	ticker := time.NewTicker(300 * time.Millisecond)
 	defer ticker.Stop()
 	for {
 		resp, err := client.QueryRange(ctx, lokiapi.RangeRequest{
-			Query: `{job="kubernetes-pods"}`, Start: time.Now().Add(-5 * time.Minute), End: time.Now().Add(time.Minute),
+			Query: `{job="kubernetes-pods"}`, Start: since, End: time.Now().Add(time.Minute),
 			Limit: 1, Direction: model.Backward,
 		})
 		if err == nil {

@@ -115,7 +115,8 @@ func runDoctor(ctx context.Context, a *app, f *doctorFlags) error {
 func doctorExit(s *doctor.Snapshot, r *doctor.Report, failOn string) error {
 	worst := r.Worst()
 	switch {
-	case s.Missing[doctor.PartServer] != nil, worst == doctor.Skip:
+	case s.Missing[doctor.PartServer] != nil, worst == doctor.Skip,
+		worst != doctor.Error && s.Missing[doctor.PartQuery] != nil && s.Missing[doctor.PartArrival] != nil:
 		return &silentError{exitNoConnect}
 	case failOn == "none":
 	case worst == doctor.Error, worst == doctor.Warning && failOn == "warning":

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,7 +30,8 @@ func newInstallCmd(a *app) *cobra.Command {
 
 It creates a namespace with PodSecurity "restricted", a ServiceAccount that may
 read pods and their logs and nothing else, a NetworkPolicy, a Service and a
-StatefulSet with one volume. Running it again changes only what differs.`,
+StatefulSet with one volume. Running it again changes only what differs: values
+that are not given on the command line stay as they are.`,
 		Example: `  # the defaults: namespace logstack, a 10Gi volume, seven days of logs
   kubectl logstack install
 
@@ -42,7 +44,7 @@ StatefulSet with one volume. Running it again changes only what differs.`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			f.values.Namespace = installNamespace(a)
-			return runInstall(cmd.Context(), a, f)
+			return runInstall(cmd.Context(), a, f, cmd.Flags().Changed)
 		},
 	}
 	fl := cmd.Flags()
@@ -69,7 +71,7 @@ func installNamespace(a *app) string {
 	return install.Name
 }
 
-func runInstall(ctx context.Context, a *app, f *installFlags) error {
+func runInstall(ctx context.Context, a *app, f *installFlags, changed func(flag string) bool) error {
 	if err := f.values.Validate(); err != nil {
 		return &usageError{err}
 	}
@@ -96,9 +98,12 @@ func runInstall(ctx context.Context, a *app, f *installFlags) error {
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
+	if err := keepValues(ctx, a, c, f, changed); err != nil {
+		return err
+	}
 	progress := output.NewProgress(a.ErrOut, a.err())
 	defer progress.Done()
-	changed, err := install.Run(ctx, c, install.Options{
+	count, err := install.Run(ctx, c, install.Options{
 		Values: f.values, DryRun: f.dryRun == "server", Force: f.force, Wait: f.wait,
 		Observer: install.Observer{
 			Applied: func(object string, change kube.Change) { progress.Step(fmt.Sprintf("%s %s", object, change)) },
@@ -109,14 +114,46 @@ func runInstall(ctx context.Context, a *app, f *installFlags) error {
 		return err
 	}
 	if f.dryRun == "server" {
-		progress.Step(fmt.Sprintf("the API server accepts it (%d objects would change); nothing was stored", changed))
+		progress.Step(fmt.Sprintf("the API server accepts it (%d objects would change); nothing was stored", count))
 		return nil
 	}
 	if !f.wait {
-		progress.Step("applied; see how it is doing: kubectl logstack status")
+		progress.Step("applied; see how it is doing: " + install.Command(f.values.Namespace, "status"))
 		return nil
 	}
 	return showFirstLine(ctx, a, c, f.values.Namespace, progress, started)
+}
+
+// keepValues takes what was not asked for on the command line from the running
+// installation: changing the memory must not change the image.
+func keepValues(ctx context.Context, a *app, c *kube.Client, f *installFlags, changed func(string) bool) error {
+	now, found, err := install.Current(ctx, c, f.values.Namespace)
+	if err != nil || !found {
+		return err
+	}
+	want := &f.values
+	fresh := install.DefaultValues()
+	var kept []string
+	keep := func(flag, value, fallback string, set func()) {
+		if changed(flag) {
+			return
+		}
+		set()
+		if value != fallback {
+			kept = append(kept, flag+" "+value)
+		}
+	}
+	keep("image", now.Image, fresh.Image, func() { want.Image = now.Image })
+	keep("retention", now.Retention, fresh.Retention, func() { want.Retention = now.Retention })
+	keep("memory", now.Memory, fresh.Memory, func() { want.Memory = now.Memory })
+	keep("storage-size", now.StorageSize, fresh.StorageSize, func() { want.StorageSize = now.StorageSize })
+	if !changed("ephemeral") && !changed("storage-class") {
+		want.Ephemeral, want.StorageClass = now.Ephemeral, now.StorageClass
+	}
+	if len(kept) > 0 {
+		fmt.Fprintln(a.ErrOut, "note: keeping "+strings.Join(kept, ", "))
+	}
+	return f.values.Validate()
 }
 
 // showFirstLine ends an installation with its proof: a line of the cluster,
@@ -128,9 +165,9 @@ func showFirstLine(ctx context.Context, a *app, c *kube.Client, namespace string
 		return err
 	}
 	defer conn.Close()
-	line, err := waitForLine(ctx, conn)
+	line, err := waitForLine(ctx, conn, started)
 	if err != nil {
-		return fmt.Errorf("the collector runs and no line has arrived yet: %w\n  find out why: kubectl logstack doctor", err)
+		return fmt.Errorf("the collector runs and no line has arrived yet: %w\n  find out why: %s", err, install.Command(namespace, "doctor"))
 	}
 	progress.Step(fmt.Sprintf("ready after %.0f s; the newest collected line:", time.Since(started).Seconds()))
 	progress.Done()

@@ -40,6 +40,7 @@ func newLabelsCmd(a *app) *cobra.Command {
 			return a.completeLabels(cmd.Context(), f, args), cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			f.target.namespace = installNamespace(a)
 			name := ""
 			if len(args) == 1 {
 				name = args[0]
@@ -75,6 +76,9 @@ func (a *app) completeLabels(ctx context.Context, f *labelsFlags, args []string)
 }
 
 func runLabels(ctx context.Context, a *app, f *labelsFlags, name string) error {
+	if f.format != "table" && f.format != "name" && f.format != "json" {
+		return usagef("-o %q is not a format: use table, name or json", f.format)
+	}
 	if f.match != "" {
 		if _, err := parseQuery(a, f.match); err != nil {
 			return err
@@ -129,7 +133,28 @@ func printLabelTable(ctx context.Context, a *app, client *lokiapi.Client, req lo
 		}
 		rows = append(rows, []string{n, fmt.Sprint(len(values)), shown})
 	}
+	if width := a.out().Width; width > 0 {
+		cutColumn(rows, 2, width)
+	}
 	return output.Table(a.Out, []string{"LABEL", "VALUES", "EXAMPLES"}, rows)
+}
+
+// cutColumn shortens the last column so that rows fit the terminal.
+func cutColumn(rows [][]string, column, width int) {
+	used := 0
+	for i := range column {
+		longest := len("VALUES")
+		for _, r := range rows {
+			longest = max(longest, len(r[i]))
+		}
+		used += longest + 2
+	}
+	room := max(width-used, 20)
+	for _, r := range rows {
+		if runes := []rune(r[column]); len(runes) > room {
+			r[column] = string(runes[:room-1]) + "…"
+		}
+	}
 }
 
 func printNames(a *app, format, header string, names []string) error {
@@ -153,5 +178,5 @@ func printNames(a *app, format, header string, names []string) error {
 		}
 		return output.Table(a.Out, []string{header}, rows)
 	}
-	return usagef("-o %q: table, name or json", format)
+	return fmt.Errorf("BUG: format %q was not checked", format)
 }

@@ -96,8 +96,8 @@ func runLogs(ctx context.Context, a *app, f *logsFlags, what string) error {
 	if err != nil {
 		return err
 	}
-	if f.follow && f.to != "" {
-		return usagef("--follow goes on for ever: it cannot be used with --to")
+	if err := checkFollow(f.follow, f.to, f.format); err != nil {
+		return err
 	}
 	if f.tail < -1 {
 		return usagef("--tail %d: a number of lines, or -1 for all", f.tail)

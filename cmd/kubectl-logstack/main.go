@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // exec, OIDC and cloud logins of kubeconfigs
 
@@ -32,6 +33,8 @@ func main() {
 
 // run is main without the process: tests call it.
 func run(args []string, streams genericiooptions.IOStreams) int {
+	// client-go prints what fails in the background; our errors say it better.
+	utilruntime.ErrorHandlers = nil
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	cmd := newRootCmd(streams)

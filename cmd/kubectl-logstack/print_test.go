@@ -27,10 +27,10 @@ func TestLineFormats(t *testing.T) {
 {"labels":{"job":"push"},"line":"no pod\n\ttrace","metadata":{"level":"warn"},"timestamp":"2023-11-14T22:13:21Z"}
 {"labels":{"container":"app","namespace":"shop","pod":"web-0"},"line":"gap: 12s, rotated_away","metadata":{"__logstack_gap__":"rotated_away"},"timestamp":"2023-11-14T22:13:22Z"}
 `,
-		"table": "TIME                      NAMESPACE  POD    CONTAINER  LINE                    \n" +
-			"2023-11-14T22:13:20.123Z  shop       web-0  app        GET /                   \n" +
-			"2023-11-14T22:13:21.000Z                               no pod\\n    trace       \n" +
-			"2023-11-14T22:13:22.000Z  shop       web-0  app        gap: 12s, rotated_away  \n",
+		"table": "TIME                      NAMESPACE  POD    CONTAINER  LINE\n" +
+			"2023-11-14T22:13:20.123Z  shop       web-0  app        GET /\n" +
+			"2023-11-14T22:13:21.000Z                               no pod\\n    trace\n" +
+			"2023-11-14T22:13:22.000Z  shop       web-0  app        gap: 12s, rotated_away\n",
 	} {
 		t.Run(format, func(t *testing.T) {
 			var buf bytes.Buffer

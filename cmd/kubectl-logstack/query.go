@@ -41,7 +41,10 @@ func newQueryCmd(a *app) *cobra.Command {
 Lines are shown oldest first, the newest at the bottom, as kubectl logs does:
 --limit takes the newest ones of the range, --forward the oldest. A metric query
 (rate, count_over_time, sum by …) prints a table: its value at the end of the
-range, or with --step its values over the range.`,
+range, or with --step its values over the range.
+
+-n names the namespace of the installation; namespaces of pods are labels of the
+query.`,
 		Example: `  # the errors of the last hour in one namespace
   kubectl logstack query '{namespace="shop"} |= "error"'
 
@@ -59,7 +62,10 @@ range, or with --step its values over the range.`,
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return runQuery(cmd.Context(), a, f, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			f.target.namespace = installNamespace(a)
+			return runQuery(cmd.Context(), a, f, args[0])
+		},
 	}
 	fl := cmd.Flags()
 	f.target.addFlags(fl)
@@ -110,8 +116,8 @@ func runQuery(ctx context.Context, a *app, f *queryFlags, query string) error {
 	if err != nil {
 		return err
 	}
-	if f.follow && f.to != "" {
-		return usagef("--follow goes on for ever: it cannot be used with --to")
+	if err := checkFollow(f.follow, f.to, f.format); err != nil {
+		return err
 	}
 	client, done, err := a.connect(ctx, f.target)
 	if err != nil {
@@ -134,6 +140,19 @@ func runQuery(ctx context.Context, a *app, f *queryFlags, query string) error {
 			which = "oldest"
 		}
 		fmt.Fprintf(a.ErrOut, "note: these are the %s %d lines of the range; --limit shows more, 0 all\n", which, n)
+	}
+	return nil
+}
+
+// checkFollow refuses what a follow without end cannot do.
+func checkFollow(follow bool, to, format string) error {
+	switch {
+	case !follow:
+		return nil
+	case to != "":
+		return usagef("--follow goes on for ever: it cannot be used with --to")
+	case format == "json" || format == "table":
+		return usagef("-o %s is one whole document: with --follow use text, raw or jsonl", format)
 	}
 	return nil
 }
@@ -274,7 +293,7 @@ func explainAnswer(err error) error {
 		if perr != nil {
 			return err
 		}
-		return &kube.ClusterError{Cause: fmt.Sprintf("cannot reach %s://%s: %v", u.Scheme, u.Host, ue.Err), Fix: "does something listen there? check --addr, or leave it out to use the kubeconfig", Err: err}
+		return &kube.ClusterError{Cause: fmt.Sprintf("cannot reach %s://%s: %v", u.Scheme, u.Host, ue.Err), Fix: "does something listen there? check --addr if it is given, else: kubectl logstack doctor", Err: err}
 	}
 	var se *lokiapi.StatusError
 	if !errors.As(err, &se) {

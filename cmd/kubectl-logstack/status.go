@@ -11,6 +11,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/install"
 	"github.com/logstack-dev/kubectl-logstack/pkg/kube"
@@ -60,16 +61,21 @@ func runStatus(ctx context.Context, a *app, format string) error {
 	}
 	namespace := installNamespace(a)
 	st, err := install.Inspect(ctx, c, namespace)
-	if err != nil {
+	forbidden := apierrors.IsForbidden(err)
+	if err != nil && !forbidden {
 		return err
 	}
-	v := viewOf(namespace, st)
-	if st.Ready {
-		raw, err := collectorStatus(ctx, c, namespace)
-		if err != nil {
-			fmt.Fprintf(a.ErrOut, "note: the collector could not be asked: %v\n", err)
+	v := statusView{Namespace: namespace, Installed: true, Reason: "you may not look at its objects"}
+	if !forbidden {
+		v = viewOf(namespace, st)
+	}
+	var unreachable error
+	if forbidden || st.Ready {
+		v.Collector, unreachable = collectorStatus(ctx, c, namespace)
+		v.Ready = unreachable == nil
+		if unreachable != nil {
+			v.Reason, v.Fix = "it cannot be asked: "+firstLineOf(unreachable), install.Command(namespace, "doctor")
 		}
-		v.Collector = raw
 	}
 	if format == "json" {
 		enc := json.NewEncoder(a.Out)
@@ -78,10 +84,20 @@ func runStatus(ctx context.Context, a *app, format string) error {
 	} else {
 		err = printStatus(a, v)
 	}
-	if err == nil && !v.Ready {
-		err = &silentError{exitFailed}
+	switch {
+	case err != nil:
+		return err
+	case unreachable != nil:
+		return &silentError{exitNoConnect}
+	case !v.Ready:
+		return &silentError{exitFailed}
 	}
-	return err
+	return nil
+}
+
+func firstLineOf(err error) string {
+	s, _, _ := strings.Cut(err.Error(), "\n")
+	return s
 }
 
 func viewOf(namespace string, st *install.State) statusView {
@@ -90,7 +106,7 @@ func viewOf(namespace string, st *install.State) statusView {
 		v.Reason, v.Fix = st.Stuck.Reason, st.Stuck.Fix
 	}
 	if !st.Installed {
-		v.Fix = "kubectl logstack install"
+		v.Fix = install.Command(namespace, "install")
 	}
 	if p := st.Pod; p != nil {
 		v.Pod, v.Node = p.Name, p.Spec.NodeName

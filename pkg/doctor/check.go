@@ -37,6 +37,9 @@ type Check struct {
 	// Explain is the long text of `doctor --explain CODE`.
 	Explain string
 	Needs   []Part
+	// OfStack marks a question about the installed stack: without one there is
+	// nothing to pass.
+	OfStack bool
 	// Run returns what is wrong; nothing means OK.
 	Run func(*Snapshot) []Finding
 }
@@ -70,6 +73,9 @@ func answer(s *Snapshot, c Check) []Finding {
 		if err, missing := s.Missing[p]; missing {
 			return []Finding{{Status: Skip, Detail: fmt.Sprintf("could not look at %s: %s", p, oneLine(err))}}
 		}
+	}
+	if c.OfStack && s.StatefulSet == nil && s.Missing[PartWorkload] == nil {
+		return []Finding{{Status: Skip, Detail: "no stack is installed"}}
 	}
 	if fs := c.Run(s); len(fs) > 0 {
 		return fs

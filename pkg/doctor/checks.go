@@ -3,11 +3,14 @@ package doctor
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/install"
 )
 
 // The categories, in the order of a report.
@@ -42,13 +45,13 @@ func Checks() []Check {
 			Run: func(s *Snapshot) []Finding {
 				if s.StatefulSet == nil {
 					return []Finding{{Status: Error, Object: "namespace/" + s.Namespace, Detail: "there is no StatefulSet " + s.Name,
-						Fix: "kubectl logstack install (or name its namespace: kubectl logstack doctor -n NAMESPACE)", Explains: []string{"LS0501", "LS0410"}}}
+						Fix: install.Command(s.Namespace, "install") + " (or name its namespace: kubectl logstack doctor -n NAMESPACE)", Explains: []string{"LS0501", "LS0410"}}}
 				}
 				return nil
 			},
 		},
 		{
-			Code: "LS0203", Category: catRBAC, Title: "the collector may read pods and their logs",
+			Code: "LS0203", OfStack: true, Category: catRBAC, Title: "the collector may read pods and their logs",
 			Explain: "The collector follows pods through the API. Its ServiceAccount needs get, list and watch on pods and get on pods/log in the whole cluster; nodes/proxy is never needed.",
 			Needs:   []Part{PartServer, PartCollectors},
 			Run:     checkCollectorRights,
@@ -60,60 +63,60 @@ func Checks() []Check {
 			Run:     checkOwnRights,
 		},
 		{
-			Code: "LS0302", Category: catSecurity, Title: "no pod is refused by admission",
+			Code: "LS0302", OfStack: true, Category: catSecurity, Title: "no pod is refused by admission",
 			Explain: "A pod that admission refuses does not exist: kubectl get pods shows nothing, only an event of its controller says so. PodSecurity, quotas and admission webhooks refuse pods.",
 			Needs:   []Part{PartServer, PartWorkload, PartEvents},
 			Run:     checkRefused,
 		},
 		{
-			Code: "LS0401", Category: catWorkload, Title: "the collector's containers run",
+			Code: "LS0401", OfStack: true, Category: catWorkload, Title: "the collector's containers run",
 			Explain: "A container that exits again and again, or that never starts, is named with its last words.",
 			Needs:   []Part{PartServer, PartPods},
 			Run:     checkContainers,
 		},
 		{
-			Code: "LS0404", Category: catWorkload, Title: "the collector's pod has a node",
+			Code: "LS0404", OfStack: true, Category: catWorkload, Title: "the collector's pod has a node",
 			Explain: "An unscheduled pod waits for a node with room, or for a volume. The scheduler's own words are quoted.",
 			Needs:   []Part{PartServer, PartPods},
 			Run:     checkScheduled,
 		},
 		{
-			Code: "LS0410", Category: catWorkload, Title: "the rollout is finished",
+			Code: "LS0410", OfStack: true, Category: catWorkload, Title: "the rollout is finished",
 			Explain: "All replicas are ready and of the newest revision.",
 			Needs:   []Part{PartServer, PartWorkload},
 			Run:     checkRollout,
 		},
 		{
-			Code: "LS0501", Category: catService, Title: "the Service exists",
+			Code: "LS0501", OfStack: true, Category: catService, Title: "the Service exists",
 			Explain: "Grafana, log shippers and this plugin find the collector by its Service: http://logstack.NAMESPACE.svc:3100 from any namespace.",
 			Needs:   []Part{PartServer, PartService},
 			Run: func(s *Snapshot) []Finding {
 				if s.Service == nil && s.StatefulSet != nil {
 					return []Finding{{Status: Error, Object: "service/" + s.Namespace + "/" + s.Name, Detail: "the collector is there and its Service is not: the name " + s.dnsName() + " does not resolve",
-						Fix: "kubectl logstack install (puts back what is missing)", Explains: []string{"LS1008"}}}
+						Fix: install.Command(s.Namespace, "install") + " (puts back what is missing)", Explains: []string{"LS1008"}}}
 				}
 				return nil
 			},
 		},
 		{
-			Code: "LS0504", Category: catService, Title: "the Service has a ready endpoint",
+			Code: "LS0504", OfStack: true, Category: catService, Title: "the Service has a ready endpoint",
 			Explain: "A Service without ready endpoints resolves and then refuses connections: its selector matches no pod, or no pod is ready.",
 			Needs:   []Part{PartServer, PartService, PartEndpoints, PartPods},
 			Run:     checkEndpoints,
 		},
 		{
-			Code: "LS0505", Category: catService, Title: "the Service's port leads to the container's port",
+			Code: "LS0505", OfStack: true, Category: catService, Title: "the Service's port leads to the container's port",
 			Explain: "A named targetPort has to be the name of a container port; otherwise the endpoint has no port.",
 			Needs:   []Part{PartServer, PartService, PartPods},
 			Run:     checkTargetPort,
 		},
 		{
-			Code: "LS1008", Category: catFlow, Title: "the collector answers queries",
+			Code: "LS1008", OfStack: true, Category: catFlow, Title: "the collector answers queries",
 			Explain: "The way that kubectl logstack query takes: the API server's service proxy, else a port-forward, then /ready of the collector.",
 			Needs:   []Part{PartServer, PartQuery},
 			Run: func(s *Snapshot) []Finding {
 				if err := s.Query.Err; err != nil {
-					return []Finding{{Status: Error, Object: "service/" + s.Namespace + "/" + s.Name, Detail: err.Error(), Fix: "kubectl logstack status -n " + s.Namespace}}
+					return []Finding{{Status: Error, Object: "service/" + s.Namespace + "/" + s.Name, Detail: err.Error(), Fix: install.Command(s.Namespace, "status")}}
 				}
 				if s.Query.Note != "" {
 					return []Finding{{Status: Info, Detail: s.Query.Note}}
@@ -122,7 +125,7 @@ func Checks() []Check {
 			},
 		},
 		{
-			Code: "LS1001", Category: catFlow, Title: "a line written now arrives",
+			Code: "LS1001", OfStack: true, Category: catFlow, Title: "a line written now arrives",
 			Explain: "The collector is asked to write a line with a number of our own to its log. The line goes the way of every line: container, kubelet, API server, collector, store, query. The time it took is measured.",
 			Needs:   []Part{PartServer, PartArrival},
 			Run:     checkArrival,
@@ -144,7 +147,7 @@ func checkCollectorRights(s *Snapshot) []Finding {
 	}
 	return []Finding{{
 		Status: Error, Object: "serviceaccount/" + s.Namespace + "/" + s.Name, Detail: "it may not " + strings.Join(missing, ", "),
-		Fix: "kubectl logstack install (puts the ClusterRole and its binding back)", Explains: []string{"LS1001"},
+		Fix: install.Command(s.Namespace, "install") + " (puts the ClusterRole and its binding back)", Explains: []string{"LS1001"},
 	}}
 }
 
@@ -172,7 +175,7 @@ func checkRefused(s *Snapshot) []Finding {
 		f := Finding{Status: Error, Object: "statefulset/" + s.Namespace + "/" + s.Name, Detail: e.Message, Explains: []string{"LS0410", "LS0504", "LS1008"}}
 		switch {
 		case strings.Contains(e.Message, "violates PodSecurity"):
-			f.Fix = "the collector passes `restricted` as it is shipped: undo the change to its pod template (kubectl logstack install)"
+			f.Fix = "the collector passes `restricted` as it is shipped: undo the change to its pod template: " + install.Command(s.Namespace, "install --force-conflicts")
 		case strings.Contains(e.Message, "exceeded quota"):
 			f.Fix = "raise the ResourceQuota of namespace " + s.Namespace + " or lower --memory"
 		default:
@@ -196,16 +199,16 @@ func checkContainers(s *Snapshot) []Finding {
 				if last != nil {
 					detail = fmt.Sprintf("%s exits with code %d (%s) %s", c.Name, last.ExitCode, last.Reason, last.Message)
 					if last.Reason == "OOMKilled" {
-						fix = "raise the memory limit: kubectl logstack install --memory 512Mi"
+						fix = "raise the memory limit: " + install.Command(s.Namespace, "install --memory 512Mi")
 					}
 				}
 				out = append(out, Finding{Status: Error, Object: object, Detail: detail, Fix: fix, Explains: []string{"LS0410", "LS0504", "LS1008"}})
 			case w != nil && (strings.Contains(w.Reason, "ImagePull") || w.Reason == "InvalidImageName"):
 				out = append(out, Finding{Status: Error, Object: object, Detail: fmt.Sprintf("image %s: %s %s", c.Image, w.Reason, w.Message),
-					Fix: "name an image that the nodes can pull: kubectl logstack install --image REGISTRY/IMAGE:TAG", Explains: []string{"LS0410", "LS0504", "LS1008"}})
+					Fix: "name an image that the nodes can pull: " + install.Command(s.Namespace, "install --image REGISTRY/IMAGE:TAG"), Explains: []string{"LS0410", "LS0504", "LS1008"}})
 			case last != nil && last.Reason == "OOMKilled" && s.Taken.Sub(last.FinishedAt.Time) < 24*time.Hour:
 				out = append(out, Finding{Status: Warning, Object: object, Detail: fmt.Sprintf("%s was killed for memory at %s (%d restarts)", c.Name, last.FinishedAt.UTC().Format(time.RFC3339), c.RestartCount),
-					Fix: "raise the memory limit: kubectl logstack install --memory 512Mi"})
+					Fix: "raise the memory limit: " + install.Command(s.Namespace, "install --memory 512Mi")})
 			}
 		}
 	}
@@ -219,7 +222,7 @@ func checkScheduled(s *Snapshot) []Finding {
 			if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
 				fix := "kubectl describe pod -n " + p.Namespace + " " + p.Name
 				if strings.Contains(c.Message, "PersistentVolumeClaim") {
-					fix = "name a StorageClass that exists (kubectl get storageclass): kubectl logstack uninstall --purge; kubectl logstack install --storage-class CLASS, or --ephemeral"
+					fix = "name a StorageClass that exists (kubectl get storageclass): " + install.Command(s.Namespace, "uninstall --purge") + "; " + install.Command(s.Namespace, "install --storage-class CLASS") + ", or --ephemeral"
 				}
 				out = append(out, Finding{Status: Error, Object: "pod/" + p.Namespace + "/" + p.Name, Detail: c.Message, Fix: fix, Explains: []string{"LS0410", "LS0504", "LS1008"}})
 			}
@@ -242,7 +245,7 @@ func checkRollout(s *Snapshot) []Finding {
 	case want == 0:
 		return []Finding{{Status: Error, Object: object, Detail: "it is scaled to 0: nothing collects", Fix: fmt.Sprintf("kubectl scale statefulset -n %s %s --replicas=1", s.Namespace, s.Name), Explains: []string{"LS0504", "LS1008"}}}
 	case set.Status.ReadyReplicas < want:
-		return []Finding{{Status: Error, Object: object, Detail: fmt.Sprintf("%d of %d replicas are ready", set.Status.ReadyReplicas, want), Fix: "kubectl logstack status -n " + s.Namespace, Explains: []string{"LS0504", "LS1008"}}}
+		return []Finding{{Status: Error, Object: object, Detail: fmt.Sprintf("%d of %d replicas are ready", set.Status.ReadyReplicas, want), Fix: install.Command(s.Namespace, "status"), Explains: []string{"LS0504", "LS1008"}}}
 	case set.Status.UpdatedReplicas < want:
 		return []Finding{{Status: Warning, Object: object, Detail: fmt.Sprintf("%d of %d replicas run the newest revision", set.Status.UpdatedReplicas, want), Fix: fmt.Sprintf("kubectl rollout status statefulset -n %s %s", s.Namespace, s.Name)}}
 	}
@@ -275,10 +278,10 @@ func checkEndpoints(s *Snapshot) []Finding {
 	switch {
 	case total > 0 || matching > 0:
 		f.Detail = fmt.Sprintf("%d endpoints, none ready", max(total, matching))
-		f.Fix = "kubectl logstack status -n " + s.Namespace
+		f.Fix = install.Command(s.Namespace, "status")
 	default:
 		f.Detail = fmt.Sprintf("its selector %v matches no pod", s.Service.Spec.Selector)
-		f.Fix = "kubectl logstack install (puts the selector back)"
+		f.Fix = install.Command(s.Namespace, "install --force-conflicts") + " (puts the selector back)"
 	}
 	return []Finding{f}
 }
@@ -296,18 +299,25 @@ func checkTargetPort(s *Snapshot) []Finding {
 	if s.Service == nil || len(s.Pods) == 0 {
 		return nil
 	}
-	var names []string
+	var names, numbers []string
 	for _, c := range s.Pods[0].Spec.Containers {
 		for _, p := range c.Ports {
 			names = append(names, p.Name)
+			numbers = append(numbers, strconv.Itoa(int(p.ContainerPort)))
 		}
 	}
 	var out []Finding
 	for _, sp := range s.Service.Spec.Ports {
-		if sp.TargetPort.Type == intstr.String && !slices.Contains(names, sp.TargetPort.StrVal) {
+		target, have := sp.TargetPort.String(), names
+		if sp.TargetPort.Type == intstr.Int {
+			if have = numbers; sp.TargetPort.IntVal == 0 {
+				target = strconv.Itoa(int(sp.Port))
+			}
+		}
+		if !slices.Contains(have, target) {
 			out = append(out, Finding{Status: Error, Object: "service/" + s.Namespace + "/" + s.Name,
-				Detail: fmt.Sprintf("targetPort %q is no container port of pod %s (it has: %s)", sp.TargetPort.StrVal, s.Pods[0].Name, strings.Join(names, ", ")),
-				Fix:    "kubectl logstack install (puts the port back)", Explains: []string{"LS0504", "LS1008"}})
+				Detail: fmt.Sprintf("targetPort %q is no container port of pod %s (it has: %s)", target, s.Pods[0].Name, strings.Join(append(names, numbers...), ", ")),
+				Fix:    install.Command(s.Namespace, "install --force-conflicts") + " (puts the port back)", Explains: []string{"LS0504", "LS1008"}})
 		}
 	}
 	return out
@@ -323,7 +333,7 @@ func checkArrival(s *Snapshot) []Finding {
 		return []Finding{{Status: Error, Object: "service/" + s.Namespace + "/" + s.Name, Detail: a.Err.Error(),
 			Fix: "see what the collector says: kubectl logs -n " + s.Namespace + " " + s.Name + "-0"}}
 	case a.After > slowArrival:
-		return []Finding{{Status: Warning, Detail: fmt.Sprintf("it took %s", a.After.Round(100*time.Millisecond)), Fix: "kubectl logstack status -n " + s.Namespace}}
+		return []Finding{{Status: Warning, Detail: fmt.Sprintf("it took %s", a.After.Round(100*time.Millisecond)), Fix: install.Command(s.Namespace, "status")}}
 	}
 	return []Finding{{Status: OK, Detail: fmt.Sprintf("after %s", a.After.Round(10*time.Millisecond))}}
 }

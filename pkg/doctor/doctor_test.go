@@ -88,6 +88,7 @@ func TestFindings(t *testing.T) {
 		"no Service":              {func(s *Snapshot) { s.Service = nil }, "LS0501", Error, "logstack.logstack.svc does not resolve"},
 		"no ready endpoint":       {func(s *Snapshot) { *s.Slices[0].Endpoints[0].Conditions.Ready = false }, "LS0504", Error, "1 endpoints, none ready"},
 		"selector matches no pod": {func(s *Snapshot) { s.Slices = nil; s.Service.Spec.Selector = map[string]string{"app": "x"} }, "LS0504", Error, "matches no pod"},
+		"wrong port number":       {func(s *Snapshot) { s.Service.Spec.Ports[0].TargetPort = intstr.FromInt32(3200) }, "LS0505", Error, `"3200" is no container port`},
 		"wrong targetPort":        {func(s *Snapshot) { s.Service.Spec.Ports[0].TargetPort = intstr.FromString("web") }, "LS0505", Error, `"web" is no container port`},
 		"no answer":               {func(s *Snapshot) { s.Query.Err = errors.New("timeout") }, "LS1008", Error, "timeout"},
 		"by port-forward":         {func(s *Snapshot) { s.Query.Note = "using a port-forward" }, "LS1008", Info, "port-forward"},
@@ -122,6 +123,11 @@ func TestSkips(t *testing.T) {
 	r := Run(s, Checks())
 	if r.Counts[Skip] != 1 || r.Worst() != OK {
 		t.Errorf("%v", r.Counts)
+	}
+	s = healthy()
+	s.StatefulSet, s.Service, s.Pods = nil, nil, nil
+	if r = Run(s, Checks()); r.Counts[Error] != 1 || r.Counts[OK] != 2 {
+		t.Errorf("without a stack there is nothing to pass: %v", r.Counts)
 	}
 	s = healthy()
 	for _, p := range []Part{PartNamespace, PartWorkload, PartPods, PartEvents, PartService, PartEndpoints, PartCollectors, PartOwn, PartQuery, PartArrival} {

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -120,7 +121,7 @@ func Load(ctx context.Context, c *kube.Client, namespace, name string, probes Pr
 		Taken: time.Now(), Context: c.Context, Namespace: namespace, Name: name,
 		CollectorRights: map[Right]bool{}, OwnRights: map[Right]bool{}, Missing: map[Part]error{},
 	}
-	v, err := c.Kube.Discovery().ServerVersion()
+	v, err := serverVersion(ctx, c)
 	if err != nil {
 		s.Missing[PartServer] = kube.Explain(err)
 		for _, p := range []Part{PartNamespace, PartWorkload, PartPods, PartEvents, PartService, PartEndpoints, PartCollectors, PartOwn, PartQuery, PartArrival} {
@@ -133,6 +134,24 @@ func Load(ctx context.Context, c *kube.Client, namespace, name string, probes Pr
 	s.loadRights(ctx, c)
 	s.runProbes(ctx, probes)
 	return s, ctx.Err()
+}
+
+// serverVersion asks with the context: discovery's own method waits ten seconds
+// for a silent server even after Ctrl-C. Fakes have no REST client.
+func serverVersion(ctx context.Context, c *kube.Client) (*apiversion.Info, error) {
+	rc := c.Kube.Discovery().RESTClient()
+	if rc == nil {
+		return c.Kube.Discovery().ServerVersion()
+	}
+	body, err := rc.Get().AbsPath("/version").Do(ctx).Raw()
+	if err != nil {
+		return nil, err
+	}
+	var v apiversion.Info
+	if err := json.Unmarshal(body, &v); err != nil {
+		return nil, fmt.Errorf("the answer of /version is not Kubernetes's: %w", err)
+	}
+	return &v, nil
 }
 
 func (s *Snapshot) loadObjects(ctx context.Context, c *kube.Client) {
@@ -202,7 +221,7 @@ func attributes(r Right) *authv1.ResourceAttributes {
 }
 
 func (s *Snapshot) runProbes(ctx context.Context, p Probes) {
-	if p.Query == nil || s.Service == nil {
+	if p.Query == nil || s.Service == nil && s.Missing[PartService] == nil {
 		s.Missing[PartQuery] = errors.New("there is nothing to ask")
 		s.Missing[PartArrival] = s.Missing[PartQuery]
 		return

@@ -53,10 +53,10 @@ type StuckError struct {
 func (e *StuckError) Error() string { return fmt.Sprintf("%s: %s\n  %s", e.Object, e.Reason, e.Fix) }
 
 // TimeoutError says what was still missing when the time was over.
-type TimeoutError struct{ Reason string }
+type TimeoutError struct{ Namespace, Reason string }
 
 func (e *TimeoutError) Error() string {
-	return "not ready in time: " + e.Reason + "\n  look further: kubectl logstack status; wait longer: --timeout"
+	return "not ready in time: " + e.Reason + "\n  look further: " + Command(e.Namespace, "status") + "; wait longer: --timeout"
 }
 
 // Run installs or upgrades: a second run with the same values changes nothing.
@@ -117,8 +117,8 @@ func foreignNamespace(ctx context.Context, c *kube.Client, name string, obs Obse
 
 func explainApply(err error, o *unstructured.Unstructured) error {
 	if apierrors.IsInvalid(err) && o.GetKind() == "StatefulSet" && strings.Contains(err.Error(), "updates to statefulset spec") {
-		return fmt.Errorf("statefulset/%s: the volume's size or class cannot be changed in place: %w\n"+
-			"  keep the old values, or uninstall (the volume stays unless --purge) and install again", o.GetName(), err)
+		return fmt.Errorf("statefulset/%s: this cannot be changed in place (the volume's size or class): %w\n"+
+			"  keep the old values, or: %s (the logs stay unless --purge), then install again", o.GetName(), err, Command(o.GetNamespace(), "uninstall"))
 	}
 	return err
 }
@@ -151,7 +151,7 @@ func waitReady(ctx context.Context, c *kube.Client, opts Options) error {
 		select {
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return &TimeoutError{Reason: last}
+				return &TimeoutError{Namespace: opts.Values.Namespace, Reason: last}
 			}
 			return ctx.Err()
 		case <-ticker.C:
@@ -211,17 +211,25 @@ func setReady(s *appsv1.StatefulSet) bool {
 	if s.Spec.Replicas != nil {
 		want = *s.Spec.Replicas
 	}
-	return s.Status.ObservedGeneration >= s.Generation && s.Status.ReadyReplicas == want &&
+	return want > 0 && s.Status.ObservedGeneration >= s.Generation && s.Status.ReadyReplicas == want &&
 		s.Status.UpdatedReplicas == want && s.Status.UpdateRevision == s.Status.CurrentRevision
 }
 
 // diagnose says what an installation waits for, from the pod outwards.
 func diagnose(ctx context.Context, c *kube.Client, set *appsv1.StatefulSet, st *State) (string, *StuckError) {
+	if set.Spec.Replicas != nil && *set.Spec.Replicas == 0 {
+		return "it is scaled to 0", &StuckError{Object: "statefulset/" + set.Name, Reason: "it is scaled to 0: nothing collects",
+			Fix: fmt.Sprintf("kubectl scale statefulset -n %s %s --replicas=1", set.Namespace, set.Name)}
+	}
 	if st.Pod == nil {
 		if stuck := createFailure(ctx, c, set); stuck != nil {
 			return stuck.Reason, stuck
 		}
 		return "the pod is being created", nil
+	}
+	if set.Status.ObservedGeneration < set.Generation || set.Status.UpdateRevision != "" &&
+		st.Pod.Labels[appsv1.ControllerRevisionHashLabelKey] != set.Status.UpdateRevision {
+		return "the pod of the previous revision is being replaced", nil
 	}
 	if st.Pod.Status.Phase == corev1.PodPending && st.Pod.Spec.NodeName == "" {
 		return unscheduled(ctx, c, st)
@@ -303,7 +311,7 @@ func claimStuck(ctx context.Context, c *kube.Client, claim *corev1.PersistentVol
 			}
 		}
 		return &StuckError{Object: object, Reason: "no StorageClass was named and the cluster has no default one",
-			Fix: "name one with --storage-class (" + have + "), or keep the logs only as long as the pod with --ephemeral; first: kubectl logstack uninstall --purge"}
+			Fix: "name one with --storage-class (" + have + "), or keep the logs only as long as the pod with --ephemeral; first: " + Command(claim.Namespace, "uninstall --purge")}
 	}
 	for _, n := range names {
 		if n == *claim.Spec.StorageClassName {
@@ -311,7 +319,7 @@ func claimStuck(ctx context.Context, c *kube.Client, claim *corev1.PersistentVol
 		}
 	}
 	return &StuckError{Object: object, Reason: fmt.Sprintf("StorageClass %q does not exist", *claim.Spec.StorageClassName),
-		Fix: "name another one with --storage-class (" + have + ") after kubectl logstack uninstall --purge"}
+		Fix: "name another one with --storage-class (" + have + ") after " + Command(claim.Namespace, "uninstall --purge")}
 }
 
 func waitingReason(pod *corev1.Pod, image string, w *corev1.ContainerStateWaiting, last *corev1.ContainerStateTerminated) (string, *StuckError) {

@@ -171,3 +171,88 @@ func TestWaitTellsWhatIsMissing(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Changing one value keeps the others: what Render wrote, Current reads.
+func TestCurrentReadsWhatRenderWrote(t *testing.T) {
+	for name, change := range map[string]func(*Values){
+		"default": func(*Values) {},
+		"pi": func(v *Values) {
+			v.StorageClass, v.StorageSize, v.Retention, v.Memory = "local-path", "4Gi", "3d", "96Mi"
+		},
+		"ephemeral": func(v *Values) { v.Ephemeral, v.StorageSize, v.Image = true, "1Gi", "example/collector:7" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			want := DefaultValues()
+			change(&want)
+			objs, err := Render(want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var set appsv1.StatefulSet
+			for _, o := range objs {
+				if o.GetKind() == "StatefulSet" {
+					if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &set); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			got, found, err := Current(context.Background(), &kube.Client{Kube: fake.NewClientset(&set)}, Name)
+			if err != nil || !found {
+				t.Fatal(found, err)
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+	if _, found, err := Current(context.Background(), &kube.Client{Kube: fake.NewClientset(statefulSet())}, Name); found || err != nil {
+		t.Errorf("somebody else's StatefulSet was taken for ours: %v", err)
+	}
+}
+
+// A purge takes what is ours and nothing else.
+func TestPurgeSparesOthers(t *testing.T) {
+	ours := map[string]string{"app.kubernetes.io/name": Name}
+	namespace := func(labels map[string]string) *corev1.Namespace {
+		return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Name, Labels: labels}}
+	}
+	claim := func(labels map[string]string) *corev1.PersistentVolumeClaim {
+		return &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: Name, Name: "data-logstack-0", Labels: labels}}
+	}
+	grafana := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: Name, Name: "grafana-0"}}
+	made := map[string]string{managedBy: kube.FieldManager}
+	for name, tc := range map[string]struct {
+		objects []runtime.Object
+		kept    string
+	}{
+		"all ours":              {[]runtime.Object{namespace(made), claim(ours)}, ""},
+		"a claim of others":     {[]runtime.Object{namespace(made), claim(nil)}, "persistentvolumeclaim/data-logstack-0 (not made by"},
+		"others live there":     {[]runtime.Object{namespace(made), claim(ours), grafana}, "others live in it: pod/grafana-0"},
+		"a namespace of others": {[]runtime.Object{namespace(nil), claim(ours)}, "namespace/logstack (not made by"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := fake.NewClientset(tc.objects...)
+			kept, err := purgeRest(context.Background(), &kube.Client{Kube: client}, Name, Observer{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(kept, "; "); (tc.kept == "") != (got == "") || !strings.Contains(got, tc.kept) {
+				t.Errorf("kept %q, want %q in it", got, tc.kept)
+			}
+			_, err = client.CoreV1().Namespaces().Get(context.Background(), Name, metav1.GetOptions{})
+			if gone := err != nil; gone != (tc.kept == "") {
+				t.Errorf("namespace gone: %v", gone)
+			}
+		})
+	}
+}
+
+// Advice acts on the installation that it is about.
+func TestCommand(t *testing.T) {
+	if got := Command("logstack", "status"); got != "kubectl logstack status" {
+		t.Error(got)
+	}
+	if got := Command("other", "uninstall --purge"); got != "kubectl logstack uninstall --purge -n other" {
+		t.Error(got)
+	}
+}

@@ -3,6 +3,7 @@ package install
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -52,7 +53,8 @@ func Uninstall(ctx context.Context, c *kube.Client, namespace string, purge bool
 	if !purge {
 		return append(kept, keptWithoutPurge(ctx, c, namespace)...), nil
 	}
-	return kept, purgeRest(ctx, c, namespace, obs)
+	more, err := purgeRest(ctx, c, namespace, obs)
+	return append(kept, more...), err
 }
 
 func isOurs(ctx context.Context, c *kube.Client, o *unstructured.Unstructured) (bool, error) {
@@ -84,7 +86,7 @@ func waitGone(ctx context.Context, c *kube.Client, namespace string, obs Observe
 		}
 		select {
 		case <-ctx.Done():
-			return &TimeoutError{Reason: "pod/" + Name + "-0 is still stopping"}
+			return &TimeoutError{Namespace: namespace, Reason: "pod/" + Name + "-0 is still stopping"}
 		case <-ticker.C:
 		}
 	}
@@ -101,31 +103,81 @@ func keptWithoutPurge(ctx context.Context, c *kube.Client, namespace string) []s
 	return kept
 }
 
-func purgeRest(ctx context.Context, c *kube.Client, namespace string, obs Observer) error {
-	err := c.Kube.CoreV1().PersistentVolumeClaims(namespace).Delete(ctx, "data-"+Name+"-0", metav1.DeleteOptions{})
-	if err == nil {
-		obs.applied("persistentvolumeclaim/data-"+Name+"-0", kube.Deleted)
-	} else if !apierrors.IsNotFound(err) {
-		return kube.Explain(err)
+// purgeRest deletes the claim and the namespace, each only if it is ours and,
+// for the namespace, if nothing of others lives in it.
+func purgeRest(ctx context.Context, c *kube.Client, namespace string, obs Observer) (kept []string, err error) {
+	name := "data-" + Name + "-0"
+	claim, err := c.Kube.CoreV1().PersistentVolumeClaims(namespace).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+	case err != nil:
+		return nil, kube.Explain(err)
+	// The StatefulSet controller copies the selector's labels to its claims.
+	case claim.Labels["app.kubernetes.io/name"] != Name:
+		kept = append(kept, "persistentvolumeclaim/"+name+" (not made by kubectl logstack)")
+	default:
+		if err := c.Kube.CoreV1().PersistentVolumeClaims(namespace).Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+			return kept, kube.Explain(err)
+		}
+		obs.applied("persistentvolumeclaim/"+name, kube.Deleted)
 	}
 	ns, err := c.Kube.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil
+		return kept, nil
 	}
 	if err != nil {
-		return kube.Explain(err)
+		return kept, kube.Explain(err)
 	}
 	if ns.Labels[managedBy] != kube.FieldManager {
-		return nil
+		return append(kept, "namespace/"+namespace+" (not made by kubectl logstack)"), nil
+	}
+	others, err := foreignObjects(ctx, c, namespace)
+	if err != nil {
+		return kept, err
+	}
+	if len(others) > 0 {
+		return append(kept, fmt.Sprintf("namespace/%s (others live in it: %s)", namespace, strings.Join(others, ", "))), nil
 	}
 	if err := c.Kube.CoreV1().Namespaces().Delete(ctx, namespace, metav1.DeleteOptions{}); err != nil {
-		return kube.Explain(err)
+		return kept, kube.Explain(err)
 	}
 	if err := waitNamespaceGone(ctx, c, namespace, obs); err != nil {
-		return err
+		return kept, err
 	}
 	obs.applied("namespace/"+namespace, kube.Deleted)
-	return nil
+	return kept, nil
+}
+
+// foreignObjects names what other people keep in a namespace.
+func foreignObjects(ctx context.Context, c *kube.Client, namespace string) ([]string, error) {
+	var out []string
+	add := func(kind string, o metav1.Object) {
+		if o.GetLabels()["app.kubernetes.io/name"] != Name && o.GetName() != "kube-root-ca.crt" && o.GetDeletionTimestamp() == nil {
+			out = append(out, kind+"/"+o.GetName())
+		}
+	}
+	pods, err := c.Kube.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, kube.Explain(err)
+	}
+	for i := range pods.Items {
+		add("pod", &pods.Items[i])
+	}
+	claims, err := c.Kube.CoreV1().PersistentVolumeClaims(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, kube.Explain(err)
+	}
+	for i := range claims.Items {
+		add("persistentvolumeclaim", &claims.Items[i])
+	}
+	maps, err := c.Kube.CoreV1().ConfigMaps(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, kube.Explain(err)
+	}
+	for i := range maps.Items {
+		add("configmap", &maps.Items[i])
+	}
+	return out, nil
 }
 
 // waitNamespaceGone waits while a namespace is terminating: nothing can be
@@ -146,7 +198,7 @@ func waitNamespaceGone(ctx context.Context, c *kube.Client, namespace string, ob
 		}
 		select {
 		case <-ctx.Done():
-			return &TimeoutError{Reason: "namespace/" + namespace + " is still terminating"}
+			return &TimeoutError{Namespace: namespace, Reason: "namespace/" + namespace + " is still terminating"}
 		case <-ticker.C:
 		}
 	}

@@ -15,6 +15,16 @@ import (
 // Name is the name of everything that an installation creates in its namespace.
 const Name = "logstack"
 
+// Command is a command of ours that acts on the installation in a namespace, for
+// printed advice: pasted, it must not act on another installation.
+func Command(namespace, args string) string {
+	c := "kubectl logstack " + args
+	if namespace != Name {
+		c += " -n " + namespace
+	}
+	return c
+}
+
 // Port is the Service's port name.
 const Port = "http"
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -67,10 +68,22 @@ func (c *Client) Apply(ctx context.Context, obj *unstructured.Unstructured, dryR
 		return "", fmt.Errorf("%s: %w", ObjectName(obj), Explain(err))
 	case !existed:
 		return Created, nil
-	case before.GetResourceVersion() == after.GetResourceVersion():
+	case before.GetResourceVersion() == after.GetResourceVersion() && !dryRun, dryRun && sameContent(before, after):
 		return Unchanged, nil
 	}
 	return Configured, nil
+}
+
+// sameContent compares what people mean: a dry run moves no resourceVersion.
+func sameContent(a, b *unstructured.Unstructured) bool {
+	bare := func(o *unstructured.Unstructured) map[string]any {
+		o = o.DeepCopy()
+		for _, f := range []string{"managedFields", "resourceVersion", "generation"} {
+			unstructured.RemoveNestedField(o.Object, "metadata", f)
+		}
+		return o.Object
+	}
+	return equality.Semantic.DeepEqual(bare(a), bare(b))
 }
 
 // Delete removes one object in the foreground of the API (the object may live

@@ -13,9 +13,9 @@ func TestTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "LABEL              VALUES  \n" +
-		"namespace          12      \n" +
-		"app_kubernetes_io  3       \n"
+	want := "LABEL              VALUES\n" +
+		"namespace          12\n" +
+		"app_kubernetes_io  3\n"
 	if d := cmp.Diff(want, buf.String()); d != "" {
 		t.Error(d)
 	}
