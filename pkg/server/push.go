@@ -122,6 +122,14 @@ func (p *pushBuffers) claimText(ctx context.Context, n int) error {
 	return nil
 }
 
+// How a body is read. What it claims of the budget follows what has arrived,
+// so that connections which only announce a body hold next to nothing.
+const (
+	firstClaim   = 4 << 10
+	bodyPiece    = 256 << 10       // what must arrive within pieceTimeout
+	pieceTimeout = 5 * time.Second // also for a claim by a body that holds some
+)
+
 // readBody reads the body as it was sent. Clients that send slowly are cut off,
 // since they hold a part of the budget.
 func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (*pushBuffers, error) {
@@ -131,30 +139,92 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (*pushBuffers,
 	if r.ContentLength > limit {
 		return nil, tooLarge
 	}
-	claim := r.ContentLength
-	if claim < 0 {
-		claim = limit
+	size := limit
+	if r.ContentLength >= 0 {
+		size = r.ContentLength
 	}
-	if err := s.bodies.Acquire(r.Context(), claim); err != nil {
-		return nil, err
-	}
-	p := &pushBuffers{s: s, sent: s.buffers.get(), text: s.buffers.get(), sentClaim: claim}
-	// Not every writer has deadlines (tests); the real one does.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
-	if r.ContentLength > 0 {
-		p.sent.Grow(int(r.ContentLength) + bytes.MinRead) // as ReadFrom wants it, in one piece
-	}
-	_, err := p.sent.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	if err != nil {
+	p := &pushBuffers{s: s, sent: s.buffers.get(), text: s.buffers.get()}
+	// On an error the deadline stays: the HTTP server reads on, for what is
+	// left of the body, and then sets its own.
+	if err := p.readAll(w, r, http.MaxBytesReader(w, r.Body, limit), int(size)); err != nil {
 		p.release()
-		if exceeded := new(http.MaxBytesError); errors.As(err, &exceeded) {
+		var withCode *httpError
+		switch exceeded := new(http.MaxBytesError); {
+		case errors.As(err, &exceeded):
 			return nil, tooLarge
+		case errors.As(err, &withCode), r.Context().Err() != nil:
+			return nil, err
 		}
 		return nil, badRequestf("reading the body of the push: %v", err)
 	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	s.metrics.pushedBodies.Add(float64(p.sent.Len()))
 	return p, nil
+}
+
+// readAll reads a body of at most size bytes into p.sent. Each claim doubles
+// what is held.
+func (p *pushBuffers) readAll(w http.ResponseWriter, r *http.Request, body io.Reader, size int) error {
+	control := http.NewResponseController(w)
+	end := time.Now().Add(bodyTimeout)
+	// Not every writer has deadlines (tests); the real one does.
+	extend := func() {
+		next := time.Now().Add(pieceTimeout)
+		if next.After(end) {
+			next = end
+		}
+		_ = control.SetReadDeadline(next)
+	}
+	buf := p.sent.AvailableBuffer()
+	due := bodyPiece // the length at which the deadline is extended
+	for {
+		if len(buf) >= int(p.sentClaim) && len(buf) < size || p.sentClaim == 0 {
+			if err := p.claimSent(r.Context(), min(max(2*len(buf), firstClaim), max(size, 1))); err != nil {
+				return err
+			}
+			extend() // waiting for memory is not the client's fault
+		}
+		room := int(p.sentClaim) + 1 // one more for the read that finds the end
+		if cap(buf) < room {
+			buf = append(make([]byte, 0, room), buf...)
+		}
+		n, err := body.Read(buf[len(buf):room])
+		buf = buf[:len(buf)+n]
+		if err != nil {
+			*p.sent = *bytes.NewBuffer(buf)
+			if errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		if len(buf) > size {
+			return fmt.Errorf("more came than the %d bytes that were announced", size)
+		}
+		if len(buf) >= due {
+			due = len(buf) + bodyPiece
+			extend()
+		}
+	}
+}
+
+// claimSent waits until the body may hold n bytes in all. Bodies that hold a
+// part wait for each other, so they do not wait for long.
+func (p *pushBuffers) claimSent(ctx context.Context, n int) error {
+	wait := pieceTimeout
+	if p.sentClaim == 0 {
+		wait = bodyTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	more := int64(n) - p.sentClaim
+	if err := p.s.bodies.Acquire(ctx, more); err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return statusErrorf(http.StatusServiceUnavailable, "too many pushes at once: no memory for the body became free within %s; try again", wait)
+		}
+		return err
+	}
+	p.sentClaim += more
+	return nil
 }
 
 // decompress undoes Content-Encoding and, for protobuf, the snappy block inside.

@@ -319,7 +319,15 @@ func (s *Server) withBackend(h handlerFunc) http.HandlerFunc {
 func (s *Server) withForm(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxFormBytes)
-		if err := r.ParseForm(); err != nil {
+		control := http.NewResponseController(w)
+		if r.Method == http.MethodPost {
+			_ = control.SetReadDeadline(time.Now().Add(bodyTimeout))
+		}
+		err := r.ParseForm()
+		if r.Method == http.MethodPost && err == nil {
+			_ = control.SetReadDeadline(time.Time{})
+		}
+		if err != nil {
 			if tooLarge := new(http.MaxBytesError); errors.As(err, &tooLarge) {
 				s.writeError(w, r, statusErrorf(http.StatusRequestEntityTooLarge, "the form is larger than %d bytes", tooLarge.Limit))
 				return
