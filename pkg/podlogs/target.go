@@ -395,6 +395,9 @@ func (t *target) finalize(ctx context.Context) bool {
 		r.addGap(g)
 	case !complete && ran:
 		r.addGap(gap{reason: GapPodDeleted, from: pos.anchor.ts, to: endOfSecond(v.current.ended), container: pos.instance})
+	case t.startLate && !pos.done && !pos.anchor.valid():
+		// The file was empty when it was first read, but that was late.
+		r.addGap(gap{reason: GapRotatedAway, from: t.inst.started.UnixNano(), container: pos.instance})
 	}
 	r.forget = true
 	if err := r.end(); err != nil {
