@@ -106,18 +106,21 @@ func (t *target) confirmEnd(r *reading, end *ending, newest *record) error {
 	return errUnverified
 }
 
-// stillServes says whether the status maps to the same run as before the read.
+// stillServes says whether the status maps to the same run of the same pod as
+// before the read.
 func (t *target) stillServes(ctx context.Context, v *containerView, inst instance, previous bool) bool {
-	if v.last {
-		return true // no run follows
-	}
-	if !previous {
+	if !previous && !v.last {
 		if sleep(ctx, settle) != nil {
 			return false
 		}
 	}
 	fresh := t.refresh(ctx, v)
-	if previous {
+	switch {
+	case t.isReplaced():
+		return false
+	case v.last:
+		return true // no run follows
+	case previous:
 		return fresh.previous.id == inst.id
 	}
 	return fresh.current.id == inst.id

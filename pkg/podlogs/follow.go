@@ -285,7 +285,7 @@ func (t *target) follow(ctx context.Context, v *containerView, inst instance) er
 	f.s = s
 	if !r.cur.anchor.valid() {
 		// Nothing in the stream proves which run it is.
-		if now := t.refresh(r.ctx, v); now.current.id != inst.id {
+		if now := t.refresh(r.ctx, v); now.current.id != inst.id || t.isReplaced() {
 			s.abandon()
 			return errInstanceMoved
 		}

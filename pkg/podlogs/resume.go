@@ -221,13 +221,21 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 }
 
 // sameRun asks whether the run whose first lines were just read is still the
-// one that is served: the status may have been old. What was read is thrown
-// away otherwise, if it was not handed over yet.
+// one that is served, and the pod the one that is asked for: the status may have
+// been old. What was read is thrown away otherwise, if it was not handed over
+// yet. A pod that is gone without a successor wrote what was read.
 func (t *target) sameRun(ctx context.Context, v *containerView, r *reading, previous bool) error {
-	if r.lines == 0 || v.last {
+	if r.lines == 0 {
 		return nil
 	}
 	fresh := t.refresh(ctx, v)
+	if t.isReplaced() {
+		r.discard()
+		return errChanged
+	}
+	if v.last {
+		return nil // no run follows
+	}
 	serves := fresh.current.id
 	if previous {
 		serves = fresh.previous.id

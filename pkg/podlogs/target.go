@@ -48,6 +48,7 @@ type target struct {
 	view         *containerView
 	version      string // resource version of view
 	deleted      bool   // the pod object is gone
+	replaced     bool   // another pod has its name, and answers for it
 	committed    position
 	storedLabels labels.Labels
 	state        TargetState
@@ -127,6 +128,14 @@ func (t *target) snapshot() (*containerView, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.view, t.deleted
+}
+
+// isReplaced says that a pod of the same name has taken the pod's place, as a
+// StatefulSet's does. Logs are asked for by name: what is read is then its log.
+func (t *target) isReplaced() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.replaced
 }
 
 func (t *target) position() position {
@@ -326,6 +335,9 @@ func (t *target) refresh(ctx context.Context, v *containerView) *containerView {
 	case apierrors.IsNotFound(err), err == nil && string(pod.UID) != t.key.uid:
 		// The informer will say so too; but a pod deleted before it was ever
 		// seen again must not be asked for forever.
+		t.mu.Lock()
+		t.replaced = t.replaced || err == nil
+		t.mu.Unlock()
 		t.podDeleted()
 	case err != nil:
 		t.c.log.warn("get", "fetching a pod failed", "pod", v.namespace+"/"+v.pod, "err", err)
