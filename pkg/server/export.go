@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"math"
 	"net/http"
 
@@ -10,10 +11,14 @@ import (
 )
 
 // Sizes of the pages that an export asks the engine for. The first is the
-// usual one; it grows when more entries than that share a timestamp.
+// usual one; it grows when more entries than that share a timestamp, and
+// shrinks when their lines are too long for the engine's memory.
 const (
 	exportPage    = 1000
 	maxExportPage = 5000
+	// exportRegrow is how many pages in a row must go well before a smaller
+	// page is doubled again: long lines seldom come alone.
+	exportRegrow = 8
 )
 
 // export answers a log query of any size, page by page: the memory it takes
@@ -74,9 +79,9 @@ type exporter struct {
 }
 
 func (e *exporter) run(limit int) error {
-	page := exportPage
+	page, well := exportPage, 0
 	for limit > 0 {
-		ask := min(page+e.skip, maxExportPage)
+		ask := min(min(page, limit)+e.skip, maxExportPage)
 		if ask <= e.skip {
 			return statusErrorf(http.StatusUnprocessableEntity,
 				"more than %d entries have the timestamp %d: narrow the query by labels", e.skip, e.last)
@@ -84,8 +89,16 @@ func (e *exporter) run(limit int) error {
 		res, err := e.s.evaluate(e.r.Context(), e.b.engine.Range, engine.Params{
 			Query: e.query, Start: e.span.Start, End: e.span.End, Step: maxStep, Limit: ask, Direction: e.direction,
 		})
+		var tooMuch *engine.LimitError
+		if errors.As(err, &tooMuch) && page > 1 {
+			page, well = max(min(page, limit)/2, 1), 0
+			continue
+		}
 		if err != nil {
 			return err
+		}
+		if well++; well == exportRegrow {
+			page, well = min(2*page, exportPage), 0
 		}
 		entries := engine.InOrder(res.Streams)
 		complete := len(entries) < ask
