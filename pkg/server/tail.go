@@ -37,9 +37,13 @@ type tail struct {
 	// seen counts the stored entries by hash: an entry that became durable
 	// between the subscription and the query comes with both, and is left out
 	// the second time.
-	seen   map[uint64]int
-	hasher xxhash.Digest
-	buf    []byte
+	// It is dropped when the subscription has got past what the query could
+	// see: later twins of stored entries are entries in their own right.
+	seen map[uint64]int
+	// seenEnd is the end of what the query could see.
+	seenEnd int64
+	hasher  xxhash.Digest
+	buf     []byte
 }
 
 // errShuttingDown ends tails when the server drains.
@@ -88,6 +92,7 @@ func (s *Server) openTail(ctx context.Context, r *http.Request, b *backend) (*ta
 	}
 	t.history = engine.InOrder(res.Streams)
 	slices.Reverse(t.history)
+	t.seenEnd = end
 	for i := range t.history {
 		t.seen[t.hash(&t.history[i])]++
 	}
@@ -120,6 +125,12 @@ func (t *tail) unseen(list []engine.LiveEntry) []engine.LiveEntry {
 		return list
 	}
 	return slices.DeleteFunc(list, func(e engine.LiveEntry) bool {
+		if e.Timestamp >= t.seenEnd {
+			t.seen = nil
+		}
+		if len(t.seen) == 0 {
+			return false
+		}
 		h := t.hash(&e)
 		n, ok := t.seen[h]
 		switch {
@@ -196,6 +207,9 @@ func (s *Server) tailLoop(ctx context.Context, t *tail, sink tailSink, batches <
 			s.metrics.tailDropped.Add(float64(b.Dropped))
 			err = sendFrames(sink, t.unseen(b.Entries), b.Dropped)
 		case <-heartbeat.C:
+			// Nothing came for that long: all that became durable before the
+			// query was answered is through.
+			t.seen = nil
 			err = sink.heartbeat()
 		}
 		if err != nil {

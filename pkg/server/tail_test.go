@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql/engine"
 	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
@@ -415,4 +416,99 @@ func TestExportBreaks(t *testing.T) {
 	if !errors.As(err, &end) || !strings.Contains(end.Msg, "block is damaged") {
 		t.Errorf("the export ended with %v", err)
 	}
+}
+
+// TestExportLongLines halves its pages where the engine's memory is too small
+// for a usual one.
+func TestExportLongLines(t *testing.T) {
+	s, st := newTestServer(nil)
+	s.SetBackend(st, engine.New(st, engine.Options{Now: func() time.Time { return testNow }, MaxQueryBytes: 1 << 20}))
+	c := listen(t, s)
+	const total = 60
+	var long []string
+	for i := range total {
+		long = append(long, fmt.Sprint(i, strings.Repeat("x", 100<<10)))
+	}
+	add(t, st, "web", long...)
+	for _, limit := range []int{0, 30} {
+		tail, err := c.Export(t.Context(), lokiapi.RangeRequest{Query: `{app="web"}`, End: testNow.Add(time.Hour), Limit: limit})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for err == nil {
+			var ev lokiapi.TailEvent
+			if ev, err = tail.Next(); err == nil && ev.Kind == lokiapi.EventEntry {
+				n++
+			}
+		}
+		tail.Close() //nolint:errcheck // always nil
+		want := total
+		if limit > 0 {
+			want = limit
+		}
+		if !errors.Is(err, io.EOF) || n != want {
+			t.Errorf("limit %d: %d entries instead of %d, %v", limit, n, want, err)
+		}
+	}
+}
+
+// TestTailTwin sees that an entry equal to a stored one is left out only while
+// it may be that one.
+func TestTailTwin(t *testing.T) {
+	ls := labels.FromStrings("app", "web")
+	entry := func(ts int64) engine.LiveEntry {
+		e := engine.LiveEntry{Labels: ls}
+		e.Timestamp, e.Line = ts, "x"
+		return e
+	}
+	begin := func() *tail {
+		a := entry(1)
+		tl := &tail{seen: map[uint64]int{}, seenEnd: 10}
+		tl.seen[tl.hash(&a)] = 2
+		return tl
+	}
+	tl := begin()
+	if got := tl.unseen([]engine.LiveEntry{entry(1), entry(9), entry(1), entry(1)}); len(got) != 2 {
+		t.Errorf("before the end: %d entries, want 2", len(got))
+	}
+	tl = begin()
+	if got := tl.unseen([]engine.LiveEntry{entry(1), entry(10), entry(1), entry(1)}); len(got) != 3 {
+		t.Errorf("around the end: %d entries, want 3", len(got))
+	}
+	if got := tl.unseen([]engine.LiveEntry{entry(1)}); len(got) != 1 {
+		t.Error("a twin was left out after the end")
+	}
+}
+
+// TestTailTwinAfterSilence sees that a heartbeat ends the comparison with
+// stored entries.
+func TestTailTwinAfterSilence(t *testing.T) {
+	s, st := newTestServer(func(o *Options) { o.Heartbeat = time.Millisecond })
+	c := listen(t, s)
+	add(t, st, "web", "x")
+	resp, err := c.HTTP.Get(c.BaseURL + lokiapi.TailPath + `?query=%7Bapp%3D%22web%22%7D`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // given up
+	lines := bufio.NewReader(resp.Body)
+	for silent := false; !silent; {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		silent = line == "\n"
+	}
+	add(t, st, "web", "x")
+	for range 1000 {
+		line, err := lines.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(line, `"x"`) {
+			return
+		}
+	}
+	t.Error("the twin was left out")
 }
