@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -44,14 +45,16 @@ func TestReplacedPodIsReadOnce(t *testing.T) {
 				})
 				pass(5 * time.Second)
 				k.number(busy, "main", 1)
-				old := k.addPod("db", "main")
-				if !c.ended {
-					pass(20 * time.Second)
+				if c.ended {
+					k.refuse(apierrors.NewBadRequest("container is waiting to start"))
 				}
+				old := k.addPod("db", "main")
+				pass(20 * time.Second)
 				now := k.replace(old)
 				api.pod.Store(now.pod)
 				k.number(now, "main", 3)
 				if c.ended {
+					k.refuse(nil)
 					k.change(old, func() {
 						old.pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 						old.containers["main"].current.running = false
@@ -72,6 +75,13 @@ func TestReplacedPodIsReadOnce(t *testing.T) {
 	}
 }
 
+// refuse answers every request for a log with err, if it is not nil.
+func (k *cluster) refuse(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.openFault = func(*corev1.PodLogOptions) error { return err }
+}
+
 // replace puts a new pod in the place of old, as far as the node and the logs go.
 func (k *cluster) replace(old *fakePod) *fakePod {
 	k.mu.Lock()
@@ -81,6 +91,7 @@ func (k *cluster) replace(old *fakePod) *fakePod {
 	pod.ResourceVersion = "5000"
 	run := newRun(pod.Name+"2", "main", 0)
 	pod.Status.ContainerStatuses[0].ContainerID = "containerd://" + run.id
+	pod.Status.ContainerStatuses[0].State.Running.StartedAt = metav1.NewTime(run.started)
 	now := &fakePod{pod: pod, containers: map[string]*fakeContainer{"main": {current: run, runs: []*fakeRun{run}}}, changed: make(chan struct{})}
 	k.pods["default/"+pod.Name] = now
 	old.containers["main"].current.running = false
