@@ -131,12 +131,16 @@ func (t *target) stillServes(ctx context.Context, v *containerView, inst instanc
 func (t *target) giveUp(ctx context.Context, v *containerView, inst instance, cause error) error {
 	r := t.newReading(ctx, v)
 	defer r.close()
-	if pos := r.cur.position; pos.anchor.valid() || r.gap != nil {
+	pos, unread := r.cur.position, inst.started.After(t.c.began) && inst.ran()
+	if pos.anchor.valid() || r.gap != nil || unread {
 		reason := GapUnavailable
 		if v.evicted {
 			reason = GapEvicted
 		}
 		g := gap{reason: reason, from: pos.anchor.ts, to: endOfSecond(inst.ended), container: inst.id}
+		if !pos.anchor.valid() && unread {
+			g.from = inst.started.UnixNano()
+		}
 		r.gap = nil
 		r.addGap(g)
 	}

@@ -74,6 +74,7 @@ type fakeRun struct {
 	started time.Time
 	ended   time.Time
 	running bool
+	reason  string // why it ended
 	files   []*fakeFile
 	seq     int
 }
@@ -152,6 +153,7 @@ func (k *cluster) status(p *fakePod) {
 func (r *fakeRun) terminated() *corev1.ContainerStateTerminated {
 	return &corev1.ContainerStateTerminated{
 		ContainerID: "containerd://" + r.id, StartedAt: metav1.NewTime(r.started), FinishedAt: metav1.NewTime(r.ended.Truncate(time.Second)),
+		Reason: r.reason,
 	}
 }
 

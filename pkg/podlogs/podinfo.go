@@ -26,9 +26,17 @@ type instance struct {
 	finished, clean bool
 	// started and ended are 0 when not known. The status has whole seconds.
 	started, ended time.Time
+	// reason is why it ended, "StartError" if it never ran.
+	reason string
 }
 
 func (i instance) exists() bool { return i.id != "" }
+
+// ran says that the run has ended after some time in which it could write. The
+// reasons are those of containerd and CRI-O for a process that was not started.
+func (i instance) ran() bool {
+	return i.finished && i.ended.After(i.started) && i.reason != "StartError" && i.reason != "ContainerCannotRun"
+}
 
 // containerView is what the pod's status says about one container, immutable.
 type containerView struct {
@@ -168,6 +176,6 @@ func terminatedInstance(t *corev1.ContainerStateTerminated, restart int32) insta
 	}
 	return instance{
 		id: shortID(t.ContainerID), restart: restart, finished: true, clean: t.ExitCode == 0,
-		started: t.StartedAt.Time, ended: t.FinishedAt.Time,
+		started: t.StartedAt.Time, ended: t.FinishedAt.Time, reason: t.Reason,
 	}
 }

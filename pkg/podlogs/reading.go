@@ -65,14 +65,14 @@ func (r *reading) accept(line *rawLine) error {
 	if !r.cur.anchor.valid() && r.gap == nil {
 		r.gap = r.beginning(line, ts)
 	}
-	if r.gap != nil {
+	if err := r.room(len(line.text)); err != nil {
+		return err
+	}
+	if r.gap != nil { // into the line's piece: the position behind both covers both
 		g := *r.gap
 		g.to = ts
 		r.gap = nil
 		r.addGap(g)
-	}
-	if err := r.room(len(line.text)); err != nil {
-		return err
 	}
 	meta := labels.EmptyLabels()
 	if line.full > 0 {
