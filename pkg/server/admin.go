@@ -1,12 +1,16 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
+	"sync/atomic"
+	"time"
 
 	commonmodel "github.com/prometheus/common/model"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
 	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
@@ -95,11 +99,54 @@ func (s *Server) echo(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) flush(w http.ResponseWriter, r *http.Request, b *backend) error {
-	if err := b.store.Flush(r.Context()); err != nil {
+	if err := s.flusher.flush(r.Context(), b.store); err != nil {
 		return fmt.Errorf("flushing the store: %w", err)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// flushInterval is the least time between two flushes. Each makes a block:
+// a client that flushes after every line would make one for every line.
+const flushInterval = 5 * time.Second
+
+// flusher merges flushes that are asked for in quick succession.
+type flusher struct {
+	begun atomic.Uint64       // flushes that have begun
+	turn  *semaphore.Weighted // of 1: for the call that flushes or waits to
+	done  uint64              // the last flush that succeeded; turn guards this and what follows
+	ended time.Time           // when the last flush ended
+}
+
+// flush returns when a flush that began after the call has ended. Calls that
+// wait at the same time share one.
+func (f *flusher) flush(ctx context.Context, st Store) error {
+	want := f.begun.Load() + 1
+	if err := f.turn.Acquire(ctx, 1); err != nil {
+		return err
+	}
+	defer f.turn.Release(1)
+	if f.done >= want {
+		return nil
+	}
+	if !f.ended.IsZero() {
+		timer := time.NewTimer(flushInterval - time.Since(f.ended))
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	n := f.begun.Add(1)
+	err := st.Flush(ctx)
+	f.ended = time.Now()
+	if err == nil {
+		f.done = n
+	}
+	return err
 }
 
 // prettyWidth is where format_query breaks lines.

@@ -296,3 +296,9 @@ func (s *memStore) Flush(context.Context) error {
 	s.flushes++
 	return s.appendErr
 }
+
+func (s *memStore) flushCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.flushes
+}

@@ -152,6 +152,7 @@ type Server struct {
 	bodies  *semaphore.Weighted // bytes of bodies as sent
 	decoded *semaphore.Weighted // bytes of bodies decompressed
 	buffers bufferPool
+	flusher flusher
 	tails   atomic.Int64
 
 	backend atomic.Pointer[backend]
@@ -173,6 +174,7 @@ func New(o Options) *Server {
 		decoder: lokiapi.NewDecoder(o.Limits, o.Now),
 		queries: semaphore.NewWeighted(int64(o.MaxQueries)),
 		bodies:  semaphore.NewWeighted(2 * o.MaxBody),
+		flusher: flusher{turn: semaphore.NewWeighted(1)},
 	}
 	s.opts.PushMemory = max(o.PushMemory, int64(s.decoder.Limits().MaxDecoded))
 	s.decoded = semaphore.NewWeighted(s.opts.PushMemory)

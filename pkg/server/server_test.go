@@ -363,20 +363,6 @@ func TestStoreErrors(t *testing.T) {
 	}
 }
 
-func TestFlush(t *testing.T) {
-	s, st := newTestServer(nil)
-	if w := do(s, httptest.NewRequest("POST", "/flush", nil)); w.Code != 204 || st.flushes != 1 {
-		t.Errorf("answered %d %s", w.Code, w.Body)
-	}
-	st.appendErr = errors.New("no space")
-	if w := do(s, httptest.NewRequest("POST", "/flush", nil)); w.Code != 500 || !strings.Contains(w.Body.String(), "no space") {
-		t.Errorf("answered %d %s", w.Code, w.Body)
-	}
-	if w := do(s, httptest.NewRequest("GET", "/flush", nil)); w.Code != 405 {
-		t.Errorf("GET was answered %d", w.Code)
-	}
-}
-
 func TestNotReady(t *testing.T) {
 	s := New(Options{})
 	for _, path := range []string{"/ready", "/loki/api/v1/labels", `/loki/api/v1/query_range?query={a="b"}`, lokiapi.TailPath} {
