@@ -31,16 +31,17 @@ const (
 	// stuckPatience is how long a record that a probe has seen may take to
 	// arrive in the follow.
 	stuckPatience = time.Second
-	// firstProbe is when a new follow without data is probed first. A rotation
-	// between the kubelet's opening of the file and its first look at the
-	// directory leaves the follow on the old file until the next rotation, which
-	// may come after 10 seconds; what was written between is then skipped.
-	firstProbe = time.Second
 )
 
 // silences are the times after the last line at which the end of the file is
 // probed; the last one repeats with jitter.
 var silences = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 5 * time.Minute}
+
+// firstSilences are those of a new follow, until its first line. A rotation
+// between the kubelet's opening of the file and its first look at the directory
+// leaves the follow on the old file until the next rotation, which may come
+// after 10 seconds; what was written between is then skipped.
+var firstSilences = []time.Duration{time.Second, 9 * time.Second, 30 * time.Second, 2 * time.Minute, 5 * time.Minute}
 
 // read catches up with a running container and then follows it, or polls it
 // when its node has no follow to spare.
@@ -323,6 +324,8 @@ type follower struct {
 	turn   sync.Mutex
 	s      *stream
 	opened time.Duration
+	// silences is the schedule of probes that watch goes by.
+	silences []time.Duration
 }
 
 // watch returns when the follow has ended, or why it is to be ended.
@@ -332,9 +335,10 @@ func (f *follower) watch(ctx context.Context) error {
 	defer func() { f.opened = time.Since(begin) }()
 	renew := begin.Add(renewAfter + rand.N(renewJitter))
 	lastData, probes := t.lastData.Load(), 0
-	silent := begin.Add(firstProbe - silences[0])
+	silent := begin
+	f.silences = firstSilences
 	var deadline time.Time
-	timer := time.NewTimer(firstProbe)
+	timer := time.NewTimer(f.silence(0))
 	defer timer.Stop()
 	for {
 		select {
@@ -361,6 +365,7 @@ func (f *follower) watch(ctx context.Context) error {
 		}
 		if data := t.lastData.Load(); data != lastData {
 			lastData, probes, silent = data, 0, time.Unix(0, data)
+			f.silences = silences
 		}
 		if !now.Before(renew) {
 			if f.renew(ctx) {
@@ -390,11 +395,11 @@ func (f *follower) watch(ctx context.Context) error {
 
 // silence is when the n-th probe of a silent follow is due.
 func (f *follower) silence(n int) time.Duration {
-	if n < len(silences) {
-		return silences[n]
+	if n < len(f.silences) {
+		return f.silences[n]
 	}
-	last := silences[len(silences)-1]
-	return time.Duration(n-len(silences)+2)*last + rand.N(last)/2
+	last := f.silences[len(f.silences)-1]
+	return time.Duration(n-len(f.silences)+2)*last + rand.N(last)/2
 }
 
 // statusChanged returns the time at which the follow is given up, if the run
