@@ -14,7 +14,7 @@ unit() {
 rig() {
   echo "== tests on the API rig (etcd + kube-apiserver + fake kubelets)"
   go -C hack/cluster run . build
-  go -C hack/cluster test ./...
+  go -C hack/cluster test -timeout 30m ./...
 }
 
 cluster() {
@@ -26,6 +26,8 @@ cluster() {
     not_run+=("the real cluster: needs root (sudo make test-cluster)")
     return
   fi
+  echo "== the real cluster itself: up, PodSecurity, DNS, rotation, kill -9, down without a trace"
+  LOGSTACK_CLUSTER_TEST=1 go -C hack/cluster test -count=1 -timeout 20m -run TestCluster ./internal/bare
   echo "== tests on the real cluster"
   hack/e2e.sh
 }
