@@ -51,7 +51,7 @@ func (db *DB) Append(ctx context.Context, b *model.Batch) error {
 		return nil
 	}
 	start := time.Now()
-	g, err := db.enqueue(ctx, b)
+	g, stored, err := db.enqueue(ctx, b)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (db *DB) Append(ctx context.Context, b *model.Batch) error {
 		return nil
 	}
 	<-g.done
-	if g.err == nil {
+	if g.err == nil && stored {
 		db.metrics.appended(b, time.Since(start))
 	}
 	return g.err
@@ -113,35 +113,52 @@ func checkLabels(ls labels.Labels) (problem string) {
 	return problem
 }
 
-// enqueue encodes the batch into the current group. It returns nil without a
-// group when nothing is left after dropping duplicates.
-func (db *DB) enqueue(ctx context.Context, b *model.Batch) (*commitGroup, error) {
+// enqueue encodes the batch into the current group and returns the group whose
+// result is the batch's. When nothing is left after dropping duplicates stored
+// is false, and the group is the one that all of them are durable with: nil if
+// they are already.
+func (db *DB) enqueue(ctx context.Context, b *model.Batch) (g *commitGroup, stored bool, err error) {
 	for {
 		if err := db.waitRoom(ctx); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		db.appendMu.Lock()
 		if db.closing {
 			db.appendMu.Unlock()
-			return nil, ErrClosed
+			return nil, false, ErrClosed
 		}
-		g := db.group
+		g = db.group
 		if g.bytes < maxPendingBytes {
-			ok, err := db.encode(g, b)
-			db.appendMu.Unlock()
-			if err != nil || !ok {
-				return nil, err
+			stored, err = db.encode(g, b)
+			if !stored && err == nil {
+				g = db.lastGroup()
 			}
-			wake(db.kick)
-			return g, nil
+			db.appendMu.Unlock()
+			if err != nil {
+				return nil, false, err
+			}
+			if stored {
+				wake(db.kick)
+			}
+			return g, stored, nil
 		}
 		db.appendMu.Unlock()
 		select { // the group is large enough: wait for the next one
 		case <-g.done:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, false, ctx.Err()
 		}
 	}
+}
+
+// lastGroup is the youngest group on its way to the log, nil if there is none,
+// under appendMu. When it is durable everything announced before is, because a
+// group that fails takes the one behind it along.
+func (db *DB) lastGroup() *commitGroup {
+	if len(db.group.recs) > 0 {
+		return db.group
+	}
+	return db.writing
 }
 
 // encode adds the batch's record to the group, under appendMu. It returns false
@@ -153,10 +170,13 @@ func (db *DB) encode(g *commitGroup, b *model.Batch) (bool, error) {
 
 	var p pendingBatch
 	db.enc.Begin(wal.TypeBatch, db.nextRef)
-	forget := func() {
+	// refuse takes back what has been done. The definitions will not be in the
+	// log: names must be written again.
+	refuse := func() {
 		for _, s := range p.streams {
-			s.stream.Forget()
+			s.stream.Withdraw()
 		}
+		db.newEpoch()
 	}
 	for i := range b.Streams {
 		in := &b.Streams[i]
@@ -168,7 +188,7 @@ func (db *DB) encode(g *commitGroup, b *model.Batch) (bool, error) {
 		if b.DropDuplicates {
 			var err error
 			if entries, err = s.DropDuplicates(entries); err != nil {
-				forget()
+				refuse()
 				return false, fmt.Errorf("store: %w", err)
 			}
 			db.metrics.duplicates.Add(float64(len(in.Entries) - len(entries)))
@@ -197,9 +217,7 @@ func (db *DB) encode(g *commitGroup, b *model.Batch) (bool, error) {
 	}
 	rec, err := db.enc.Finish()
 	if err != nil {
-		// Its definitions are not in the log: names must be written again.
-		forget()
-		db.newEpoch()
+		refuse()
 		return false, &InvalidBatchError{Reason: err.Error()}
 	}
 	g.recs = append(g.recs, rec)
@@ -215,7 +233,7 @@ func (db *DB) newEpoch() {
 	db.nextRef = 0
 }
 
-// fail answers the writers of a group with an error.
+// fail answers the writers of a group with an error, under appendMu.
 func (g *commitGroup) fail(err error) {
 	for _, b := range g.batches {
 		for _, s := range b.streams {
@@ -275,7 +293,7 @@ func (db *DB) commit() {
 		db.appendMu.Unlock()
 		return
 	}
-	db.group = newCommitGroup()
+	db.group, db.writing = newCommitGroup(), g
 	db.appendMu.Unlock()
 
 	err := db.commitGroup(g)
@@ -294,19 +312,29 @@ func (db *DB) commitGroup(g *commitGroup) error {
 		err = diskFull(db.dir, err)
 		db.metrics.appendFailures.Inc()
 		db.noteError(err)
-		// What waits behind may refer to definitions that are lost with this group.
-		db.appendMu.Lock()
-		db.newEpoch()
-		waiting := db.group
-		db.group = newCommitGroup()
-		db.appendMu.Unlock()
-		g.fail(err)
-		waiting.fail(err)
+		db.failGroup(g, err)
 		return err
 	}
 	db.apply(g)
+	db.appendMu.Lock()
+	db.writing = nil
+	db.appendMu.Unlock()
 	close(g.done)
 	return nil
+}
+
+// failGroup answers the writers of the group that could not be written, and of
+// the one that waits behind it: it may refer to definitions that are lost, and
+// have lost duplicates to entries that are. Nothing is encoded in between, so
+// that no batch is compared with entries that have failed.
+func (db *DB) failGroup(g *commitGroup, err error) {
+	db.appendMu.Lock()
+	defer db.appendMu.Unlock()
+	db.newEpoch()
+	waiting := db.group
+	db.group, db.writing = newCommitGroup(), nil
+	g.fail(err)
+	waiting.fail(err)
 }
 
 func (db *DB) writeGroup(g *commitGroup) error {

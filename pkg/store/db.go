@@ -46,6 +46,7 @@ type DB struct {
 
 	appendMu sync.Mutex // guards the following: batches on their way to the log
 	group    *commitGroup
+	writing  *commitGroup // taken out of group and not answered yet; nil if none
 	enc      wal.Encoder
 	epoch    int    // counts segments; stream references belong to one
 	nextRef  uint32 // the next stream reference in this epoch

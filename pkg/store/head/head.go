@@ -173,7 +173,7 @@ func (s *Stream) bounds() (minTime, maxTime, entries int64) {
 }
 
 // Announce notes entries that are about to be logged. The slice is kept until
-// Add or Forget is called for it; calls come in the same order.
+// Add or Forget is called for it, which come in the same order, or Withdraw.
 func (s *Stream) Announce(es []model.Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,6 +185,19 @@ func (s *Stream) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.popPending()
+}
+
+// Withdraw takes back the newest Announce: its entries are not going to be
+// logged, while older ones may be on their way.
+func (s *Stream) Withdraw() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.pending); n > 1 {
+		s.pending[n-1] = nil
+		s.pending = s.pending[:n-1]
+	} else {
+		s.pending = nil
+	}
 }
 
 func (s *Stream) popPending() {
