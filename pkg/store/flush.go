@@ -88,6 +88,9 @@ func (db *DB) freeze() (bool, error) {
 	empty := db.active.Entries() == 0 && len(db.group.recs) == 0
 	db.mu.RUnlock()
 	if empty {
+		db.mu.Lock()
+		defer db.mu.Unlock()
+		db.dropEmptyHead()
 		return false, nil
 	}
 	seg, err := db.cutLocked()
@@ -97,12 +100,24 @@ func (db *DB) freeze() (bool, error) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
 	if db.active.Entries() == 0 {
+		db.dropEmptyHead()
 		return false, nil // only marks were waiting
 	}
 	db.frozen, db.frozenWAL = db.active, seg
 	db.active, db.activated = head.New(), time.Time{}
 	db.tails.headChanged()
 	return true, nil
+}
+
+// dropEmptyHead gives back the memory of streams without entries, under appendMu
+// and mu: batches that could not be logged leave them behind, and enough of them
+// would fill the head for ever.
+func (db *DB) dropEmptyHead() {
+	if db.active.Streams() == 0 {
+		return
+	}
+	db.active, db.activated = head.New(), time.Time{}
+	db.tails.headChanged()
 }
 
 // flushFrozen writes the frozen head to blocks and makes them take its place.
