@@ -385,6 +385,11 @@ func (db *DB) Close() error {
 		close(db.stop)
 		db.background.Wait()
 		db.tails.close()
+		// A Flush that still runs uses the log and the blocks.
+		db.flushMu.Lock()
+		defer db.flushMu.Unlock()
+		db.commitMu.Lock()
+		defer db.commitMu.Unlock()
 		db.closeErr = db.abandon()
 	})
 	return db.closeErr

@@ -43,7 +43,11 @@ func (db *DB) flush(ctx context.Context) error {
 func (db *DB) flushOnce(ctx context.Context) (more bool, err error) {
 	db.mu.RLock()
 	more = db.frozen != nil
+	closed := db.closed
 	db.mu.RUnlock()
+	if closed { // Close waits for flushMu, then the log is gone
+		return false, ErrClosed
+	}
 	if !more {
 		some, err := db.freeze()
 		if err != nil || !some {

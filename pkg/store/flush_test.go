@@ -36,3 +36,15 @@ func TestEmptyStreamsFillHead(t *testing.T) {
 		t.Errorf("%d rows, want 1", n)
 	}
 }
+
+// TestFlushAfterClose lets a Flush that has passed its first check find the
+// database closed.
+func TestFlushAfterClose(t *testing.T) {
+	db, err := Open(testDir(t), Options{noBackground: true})
+	must(t, err)
+	must(t, db.Append(t.Context(), dedupBatch("a", model.Entry{Timestamp: 1, Line: "x"})))
+	must(t, db.Close())
+	if err := db.flush(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("error %v, want %v", err, ErrClosed)
+	}
+}
