@@ -245,9 +245,7 @@ func checkRoundTrip(t *testing.T, e Expr) {
 
 // The tree itself, with positions, for one query of each kind.
 func TestParseTree(t *testing.T) {
-	m := func(typ labels.MatchType, name, value string) *labels.Matcher {
-		return labels.MustNewMatcher(typ, name, value)
-	}
+	m := labels.MustNewMatcher
 	logQuery := `{a="b"} |= "x" or ip("::1") | json c="d[0]" | (e>=5 or f=~"g"), h<2s | label_format i=j, k="{{.l}}" | drop m, n="o"`
 	metric := `topk(3, quantile_over_time(0.5, {a="b"} | unwrap bytes(c) | d=1KiB [5m] offset 1h) by (e)) / on (f) group_right (g) vector(2)`
 	tests := []struct {
