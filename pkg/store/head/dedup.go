@@ -1,8 +1,6 @@
 package head
 
 import (
-	"strings"
-
 	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -33,25 +31,12 @@ func (s *Stream) DropDuplicates(es []model.Entry) ([]model.Entry, error) {
 	if !suspects {
 		return es, nil
 	}
-	seen, err := s.seen(lo, hi)
-	if err != nil {
+	c := newCandidates(es)
+	c.dropPending(s)
+	if err := c.dropHeld(s, lo, hi); err != nil {
 		return nil, err
 	}
-	out := es
-	dropped := false
-	for i := range es {
-		if !seen.add(&es[i]) {
-			if !dropped {
-				out = append(make([]model.Entry, 0, len(es)), es[:i]...)
-				dropped = true
-			}
-			continue
-		}
-		if dropped {
-			out = append(out, es[i])
-		}
-	}
-	return out, nil
+	return c.left(), nil
 }
 
 // newest is the largest timestamp held or pending.
@@ -69,64 +54,117 @@ func (s *Stream) newest() (t int64, some bool) {
 	return t, some
 }
 
-// seenSet finds equal entries. Lines are compared in full: a hash collision
-// must not lose an entry.
-type seenSet map[seenKey][]model.Entry
+// candidates are the entries of a batch on the way in, found by what they hold.
+// The held entries are walked past them, one run at a time: a batch whose
+// timestamps span the whole head then costs the memory of the batch and of one
+// run, not of the head. Lines are compared in full: a hash collision must not
+// lose an entry.
+type candidates struct {
+	es    []model.Entry
+	drop  []bool
+	n     int // dropped
+	times map[int64]struct{}
+	byKey map[entryKey][]int // first ones of equal entries
+}
 
-type seenKey struct {
+type entryKey struct {
 	time int64
 	hash uint64
 }
 
-// add returns false when an equal entry is there already.
-func (m seenSet) add(e *model.Entry) bool {
-	k := seenKey{e.Timestamp, xxhash.Sum64String(e.Line)}
-	for _, o := range m[k] {
-		if o.Line == e.Line && labels.Equal(o.Metadata, e.Metadata) {
-			return false
+func keyOf(t int64, line string) entryKey { return entryKey{t, xxhash.Sum64String(line)} }
+
+// newCandidates drops what is equal to an earlier entry of the batch.
+func newCandidates(es []model.Entry) *candidates {
+	c := &candidates{es: es, drop: make([]bool, len(es)), times: make(map[int64]struct{}, len(es)), byKey: make(map[entryKey][]int, len(es))}
+	for i := range es {
+		e := &es[i]
+		c.times[e.Timestamp] = struct{}{}
+		k := keyOf(e.Timestamp, e.Line)
+		if c.find(k, e.Line, e.Metadata) >= 0 {
+			c.drop[i] = true
+			c.n++
+			continue
 		}
+		c.byKey[k] = append(c.byKey[k], i)
 	}
-	m[k] = append(m[k], *e)
-	return true
+	return c
 }
 
-// seen collects what the stream holds between two timestamps, both included.
-func (s *Stream) seen(lo, hi int64) (seenSet, error) {
-	m := seenSet{}
-	// Pending entries first: what becomes part of a run in between is then seen
-	// twice rather than not at all. They are cloned because their memory belongs
-	// to a writer that goes on as soon as they are added.
+// find returns the index of an equal candidate, -1 if there is none.
+func (c *candidates) find(k entryKey, line string, metadata labels.Labels) int {
+	for _, i := range c.byKey[k] {
+		if c.es[i].Line == line && labels.Equal(c.es[i].Metadata, metadata) {
+			return i
+		}
+	}
+	return -1
+}
+
+// exists drops the candidate that is equal to an entry which is there already.
+func (c *candidates) exists(t int64, line string, metadata labels.Labels) {
+	if i := c.find(keyOf(t, line), line, metadata); i >= 0 && !c.drop[i] {
+		c.drop[i] = true
+		c.n++
+	}
+}
+
+// dropPending compares with entries that are being made durable. It comes before
+// dropHeld: what becomes part of a run in between is then seen twice rather than
+// not at all.
+func (c *candidates) dropPending(s *Stream) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, p := range s.pending {
 		for i := range p {
-			if t := p[i].Timestamp; t >= lo && t <= hi {
-				e := model.Entry{Timestamp: t, Line: strings.Clone(p[i].Line), Metadata: cloneLabels(p[i].Metadata)}
-				m.add(&e)
+			if _, wanted := c.times[p[i].Timestamp]; wanted {
+				c.exists(p[i].Timestamp, p[i].Line, p[i].Metadata)
 			}
 		}
 	}
-	s.mu.Unlock()
+}
+
+// dropHeld compares with what the stream holds between two timestamps, both
+// included. Runs without a wanted timestamp are not decompressed.
+func (c *candidates) dropHeld(s *Stream, lo, hi int64) error {
+	var buf []byte
 	for _, r := range s.Snapshot(nil) {
 		if r.Max < lo || r.Min > hi {
 			continue
 		}
 		var text []byte
+		read := false
 		for i, t := range r.Times {
-			if t < lo || t > hi {
+			if _, wanted := c.times[t]; !wanted {
 				continue
 			}
-			if text == nil {
+			if !read {
 				var err error
-				if text, _, err = r.Text(nil); err != nil {
-					return nil, err
+				if text, buf, err = r.Text(buf); err != nil {
+					return err
 				}
+				read = true
 			}
-			e := model.Entry{Timestamp: t, Line: r.Line(text, i)}
+			var metadata labels.Labels
 			if r.Meta != nil {
-				e.Metadata = r.Meta[i]
+				metadata = r.Meta[i]
 			}
-			m.add(&e)
+			c.exists(t, r.Line(text, i), metadata)
 		}
 	}
-	return m, nil
+	return nil
+}
+
+// left returns the entries that stay: es itself when nothing was dropped.
+func (c *candidates) left() []model.Entry {
+	if c.n == 0 {
+		return c.es
+	}
+	out := make([]model.Entry, 0, len(c.es)-c.n)
+	for i := range c.es {
+		if !c.drop[i] {
+			out = append(out, c.es[i])
+		}
+	}
+	return out
 }

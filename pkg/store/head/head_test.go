@@ -3,6 +3,7 @@ package head
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -122,6 +123,30 @@ func TestSelect(t *testing.T) {
 	}
 	if _, _, ok := New().Bounds(); ok {
 		t.Error("an empty head has bounds")
+	}
+}
+
+// TestDropDuplicatesMemory sends two entries that span all that is held: the
+// search may cost a run's memory, not the head's.
+func TestDropDuplicatesMemory(t *testing.T) {
+	s := New().Stream(labels.FromStrings("a", "b"))
+	line := strings.Repeat("compressible ", 100)
+	const n = 20_000 // 26 MB of lines
+	for i := range n {
+		es := []model.Entry{{Timestamp: int64(i), Line: line}}
+		s.Announce(es)
+		s.Add(es)
+	}
+	in := []model.Entry{{Timestamp: 0, Line: "new"}, {Timestamp: n / 2, Line: line}, {Timestamp: n - 1, Line: line}}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	got, err := s.DropDuplicates(in)
+	runtime.ReadMemStats(&after)
+	if err != nil || len(got) != 1 || got[0].Line != "new" {
+		t.Fatalf("%d left, %v", len(got), err)
+	}
+	if used := after.TotalAlloc - before.TotalAlloc; used > 2<<20 {
+		t.Errorf("%d bytes were allocated for three entries", used)
 	}
 }
 
