@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -156,11 +157,15 @@ func TestConnectionsCutInFrontOfTheAPIServer(t *testing.T) {
 	must(t, err)
 	s.c = newCollector(t, proxy.URL())
 	stop := s.background(100)
+	cut := 0
 	for range times(10, 3) {
 		pause(400 * time.Millisecond)
-		proxy.Cut()
+		cut += proxy.Cut()
 	}
 	stop()
+	if cut == 0 {
+		t.Error("nothing was cut")
+	}
 	s.verify()
 }
 
@@ -187,15 +192,19 @@ func TestSilentlyDroppedConnection(t *testing.T) {
 func TestCleanEndsMidStream(t *testing.T) {
 	s := newScene(t, 3, lines.Wild)
 	stop := s.background(60)
+	cut := 0
 	for i := range times(12, 4) {
 		pause(time.Duration(200+61*i) * time.Millisecond)
 		if i%2 == 0 {
-			s.node.Kubelet.CloseConnections()
+			cut += s.node.Kubelet.CloseConnections()
 		} else {
-			s.node.Link.Cut()
+			cut += s.node.Link.Cut()
 		}
 	}
 	stop()
+	if cut == 0 {
+		t.Error("nothing was cut")
+	}
 	s.verify()
 }
 
@@ -223,30 +232,61 @@ func TestNodeUnreachable(t *testing.T) {
 	s.verify()
 }
 
+// inBandTexts are what the kubelet appends to an answer that it has begun.
+var inBandTexts = []string{
+	"unable to retrieve container logs for containerd://0123456789abcdef",
+	`failed to try resolving symlinks in path "/var/log/pods/a/app/0.log": lstat /var/log/pods/a: no such file or directory`,
+	`failed to open log file "/var/log/pods/a/app/0.log": open /var/log/pods/a/app/0.log: no such file or directory`,
+	"failed to create fsnotify watcher: too many open files",
+	`failed to watch directory "/var/log/pods/a/app": no space left on device`,
+	`failed to read log file "/var/log/pods/a/app/0.log": input/output error`,
+	`rpc error: code = NotFound desc = an error occurred when try to find container "0123": not found`,
+	"context canceled",
+}
+
 // F19: errors of the kubelet inside a good answer, at the start, in the middle
 // and after a piece of a line, are never stored.
 func TestErrorsInsideAGoodAnswer(t *testing.T) {
-	texts := []string{
-		"unable to retrieve container logs for containerd://0123456789abcdef",
-		`failed to try resolving symlinks in path "/var/log/pods/a/app/0.log": lstat /var/log/pods/a: no such file or directory`,
-		`failed to open log file "/var/log/pods/a/app/0.log": open /var/log/pods/a/app/0.log: no such file or directory`,
-		"failed to create fsnotify watcher: too many open files",
-		`failed to watch directory "/var/log/pods/a/app": no space left on device`,
-		`failed to read log file "/var/log/pods/a/app/0.log": input/output error`,
-		`rpc error: code = NotFound desc = an error occurred when try to find container "0123": not found`,
-		"context canceled",
+	for i, text := range inBandTexts[:times(len(inBandTexts), 2)] {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			s := newScene(t, 1, lines.Plain)
+			stop := s.background(60)
+			for _, after := range []int64{2011, 37, 0} {
+				before := s.node.Kubelet.Injected()
+				s.node.Kubelet.InjectInBand(rig.InBand{Text: text, AfterBytes: after, Times: 1})
+				s.node.Kubelet.CloseConnections()
+				waitFor(t, "the error to be sent", func() bool { return s.node.Kubelet.Injected() > before })
+				if strings.Contains(text, "inotify") || strings.Contains(text, "fsnotify") {
+					break // the collector polls this node now, for minutes
+				}
+			}
+			stop()
+			s.verify()
+		})
 	}
+}
+
+// F19 at the end of a container: only then is text without a newline a line, and
+// an error must not be taken for one.
+func TestErrorsInTheLastAnswer(t *testing.T) {
 	s := newScene(t, 1, lines.Plain)
-	stop := s.background(60)
-	for _, text := range texts {
-		for _, after := range []int64{0, 1, 37, 500, 2011} {
-			s.node.Kubelet.InjectInBand(rig.InBand{Text: text, AfterBytes: after, Times: 1})
-			s.node.Kubelet.CloseConnections()
-			pause(time.Duration(times(300, 50)) * time.Millisecond)
-		}
+	l := s.loggers[0]
+	texts := inBandTexts[:times(len(inBandTexts), 2)]
+	for i, text := range texts {
+		l.write(5)
+		s.awaitAll()
+		s.node.Kubelet.InjectInBand(rig.InBand{Text: text, AfterBytes: int64(i%3) * 150, Times: 3})
+		s.node.Kubelet.CloseConnections()
+		l.write(5)
+		must(t, l.pod.Exit(t.Context(), l.container, 1))
+		s.awaitAll()
+		must(t, l.pod.Start(t.Context(), l.container))
+		l.nextRun()
 	}
-	stop()
-	s.node.Kubelet.Heal()
+	if n := s.node.Kubelet.Injected(); n < int64(len(texts)) {
+		t.Errorf("only %d texts were injected", n)
+	}
+	l.write(5)
 	s.verify()
 }
 

@@ -106,6 +106,9 @@ func TestErrorsInsideAGoodAnswer(t *testing.T) {
 	if got := mustRead(t, pod, ts); got != good {
 		t.Errorf("an answer without a fault: %q", got)
 	}
+	if n := node.Kubelet.Injected(); n != 3 {
+		t.Errorf("%d texts injected, want 3", n)
+	}
 }
 
 func TestOptions(t *testing.T) {

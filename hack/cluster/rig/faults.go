@@ -30,11 +30,12 @@ type InBand struct {
 	AfterBytes int64
 	// Container restricts the fault to containers of this name.
 	Container string
-	// Times is how many answers get the fault; 0 means every one until
-	// [Kubelet.Heal].
+	// Times is how many answers end with the text before the fault is over; 0
+	// means every one until [Kubelet.Heal]. Answers that are under way together
+	// may make it one more.
 	Times int
 
-	used int
+	fired int
 }
 
 // verdict is what the faults decide about one request.
@@ -116,13 +117,19 @@ func (k *Kubelet) admit(namespace, name, container string) (*Pod, verdict) {
 		return nil, verdict{status: http.StatusNotFound, err: fmt.Errorf("container %q not found in pod %q", container, name)}
 	}
 	for _, ib := range f.inBand {
-		if ib.Container != "" && ib.Container != container || ib.Times > 0 && ib.used >= ib.Times {
+		if ib.Container != "" && ib.Container != container || ib.Times > 0 && ib.fired >= ib.Times {
 			continue
 		}
-		ib.used++
 		return pod, verdict{inBand: ib}
 	}
 	return pod, verdict{}
+}
+
+func (k *Kubelet) fired(f *InBand) {
+	k.injected.Add(1)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	f.fired++
 }
 
 // inBandWriter passes left bytes and then fails with the text that the kubelet

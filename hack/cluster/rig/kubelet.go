@@ -40,6 +40,7 @@ type Kubelet struct {
 
 	requests atomic.Int64
 	follows  atomic.Int64
+	injected atomic.Int64
 
 	mu           sync.Mutex
 	pods         map[string]*Pod      // newest pod of a namespace/name
@@ -143,6 +144,9 @@ func (k *Kubelet) Requests() int64 { return k.requests.Load() }
 // OpenFollows returns how many log requests with follow=true are being served.
 func (k *Kubelet) OpenFollows() int64 { return k.follows.Load() }
 
+// Injected returns how many answers have ended with the text of an [InBand].
+func (k *Kubelet) Injected() int64 { return k.injected.Load() }
+
 func (k *Kubelet) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -215,6 +219,9 @@ func (k *Kubelet) containerLogs(w http.ResponseWriter, req *http.Request) {
 	if err := k.stream(ctx, pod, container, opts, out); err != nil {
 		// The header went out with the zero-byte write, unless the status had no
 		// container to read: after that, the text lands in the body of a 200.
+		if verdict.inBand != nil && err.Error() == verdict.inBand.Text {
+			k.fired(verdict.inBand)
+		}
 		writeError(w, http.StatusBadRequest, err)
 	}
 }
