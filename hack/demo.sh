@@ -12,14 +12,29 @@ STATE=$OUT/demo
 cmd=${1:-up}
 started=$SECONDS
 
+# as_typed prints a command as a person would type it.
+as_typed() {
+  local word line=
+  for word; do
+    case $word in
+      *[!A-Za-z0-9_./:=-]*) line+=" '$word'" ;;
+      *) line+=" $word" ;;
+    esac
+  done
+  printf '$%s' "$line"
+}
 say() { printf '\n\033[1m▸ %s\033[0m\n' "$*" >&2; }
-run() { printf '\033[2m$ %s\033[0m\n' "$*" >&2; "$@"; }
+run() { printf '\033[2m%s\033[0m\n' "$(as_typed "$@")" >&2; "$@"; }
 if ! [ -t 2 ] || [ -n "${NO_COLOR:-}" ]; then
   say() { printf '\n> %s\n' "$*" >&2; }
-  run() { printf '$ %s\n' "$*" >&2; "$@"; }
+  run() { printf '%s\n' "$(as_typed "$@")" >&2; "$@"; }
 fi
 
-on_rig() { [ "$CLUSTER" = bare ] && { [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ]; }; }
+# CLUSTER=rig asks for the rig where a real cluster could run.
+on_rig() {
+  [ "$CLUSTER" = rig ] && return 0
+  [ "$CLUSTER" = bare ] && { [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ]; }
+}
 
 kubeconfig() { CLUSTER=$CLUSTER go -C hack/cluster run . kubeconfig; }
 
@@ -35,14 +50,16 @@ stop_pid() {
 show() {
   say "the newest errors of the sample apps"
   run "$@" query '{namespace="demo"} |~ "(?i)error"' --since 10m --limit 5
-  say "slow requests, out of the JSON of one app"
+  say "failed requests, out of the JSON of one app"
   run "$@" query '{namespace="demo", app="checkout"} | json | status >= 500 | line_format "{{.status}} {{.method}} {{.path}} {{.duration_ms}}ms"' --since 10m --limit 5
   say "lines per second and app"
   run "$@" query 'sum by (app) (rate({namespace="demo"}[1m]))'
 }
 
 up_rig() {
-  if [ "$(uname -s)" = Linux ]; then
+  if [ "$CLUSTER" = rig ]; then
+    say "the API rig (real API server, fake nodes), with the collector as a local process"
+  elif [ "$(uname -s)" = Linux ]; then
     say "no root: no real cluster on this machine. Using the API rig (real API server, fake nodes) and the collector as a local process. For the real one: sudo make demo"
   else
     say "this is $(uname -s): no real cluster on this machine. Using the API rig (real API server, fake nodes) and the collector as a local process. For a real one: CLUSTER=kind make demo"
@@ -60,7 +77,7 @@ up_rig() {
     sleep 0.5
   done
   rm -f "$STATE/address"
-  "$STATE/collector" --kubeconfig "$(head -1 "$STATE/kubeconfig.path")" --data-dir "$STATE/data" --listen-address 127.0.0.1:0 \
+  "$STATE/collector" --kubeconfig "$(sed "s/^export KUBECONFIG=//" "$STATE/kubeconfig.path" | head -1)" --data-dir "$STATE/data" --listen-address 127.0.0.1:0 \
     --address-file "$STATE/address" 2>"$STATE/collector.log" &
   echo $! >"$STATE/collector.pid"
   for _ in $(seq 100); do [ -s "$STATE/address" ] && break; sleep 0.1; done
