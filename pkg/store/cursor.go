@@ -187,6 +187,7 @@ func (r *reader) wantedNeedles(p *part, cb *chunk.Block, first bool) ([]rowRef, 
 
 func (r *reader) wantedRun(p *part) ([]rowRef, *lineOf, error) {
 	r.tmp = p.selectRunRows(r.tmp[:0], r.src.rng)
+	r.countRun(p, r.tmp)
 	if len(r.src.needles) == 0 || len(r.tmp) == 0 {
 		return r.tmp, nil, nil
 	}
@@ -196,6 +197,21 @@ func (r *reader) wantedRun(p *part) ([]rowRef, *lineOf, error) {
 	}
 	l := &lineOf{p: p, text: text}
 	return keepRows(r.tmp, r.src.needles, l.line), l, nil
+}
+
+// countRun counts the rows of a run of the head, once.
+func (r *reader) countRun(p *part, rows []rowRef) {
+	if p.counted {
+		return
+	}
+	p.counted = true
+	var bytes int64
+	if !r.noText {
+		for _, x := range rows {
+			bytes += int64(p.run.LineLen(int(x.row)))
+		}
+	}
+	r.countDecoded(len(rows), bytes, 0)
 }
 
 // keepRows removes the rows whose line lacks a needle.

@@ -83,8 +83,9 @@ type part struct {
 	whole          bool // all rows of all streams are wanted, whatever their time
 
 	// A run of the head: all rows belong to stream id.
-	run head.Run
-	id  uint32
+	run     head.Run
+	id      uint32
+	counted bool // in the statistics: a merge may come back to a run
 }
 
 // Orders of parts: the number of the source, then that of the part in it.

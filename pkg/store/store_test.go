@@ -398,3 +398,25 @@ func TestWindow(t *testing.T) {
 		}
 	}
 }
+
+// TestStatsOfTheHead: what a query read from the head is counted, once.
+func TestStatsOfTheHead(t *testing.T) {
+	db := openTest(t, Options{})
+	b := &model.Batch{Streams: []model.StreamEntries{{Labels: labels.FromStrings("a", "b"), Entries: []model.Entry{{Timestamp: 1, Line: "one"}, {Timestamp: 2, Line: "three"}}}}}
+	if err := db.Append(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	for _, unordered := range []bool{false, true} {
+		it, err := db.Select(t.Context(), model.SelectRequest{Range: model.AllTime(), Unordered: unordered})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for err == nil {
+			_, err = it.Next(t.Context())
+		}
+		if st := it.Stats(); st.Lines != 2 || st.Bytes != 8 {
+			t.Errorf("unordered %v: %d lines, %d bytes; want 2 and 8", unordered, st.Lines, st.Bytes)
+		}
+		it.Close()
+	}
+}
