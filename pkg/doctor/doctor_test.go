@@ -22,7 +22,6 @@ func healthy() *Snapshot {
 	s := &Snapshot{
 		Taken: taken, Context: "home", Namespace: "logstack", Name: "logstack",
 		Version: &apiversion.Info{Major: "1", Minor: "36"},
-		NS:      &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "logstack"}},
 		StatefulSet: &appsv1.StatefulSet{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "logstack", Name: "logstack"},
 			Spec:       appsv1.StatefulSetSpec{Replicas: &one},
@@ -130,7 +129,7 @@ func TestSkips(t *testing.T) {
 		t.Errorf("without a stack there is nothing to pass: %v", r.Counts)
 	}
 	s = healthy()
-	for _, p := range []Part{PartNamespace, PartWorkload, PartPods, PartEvents, PartService, PartEndpoints, PartCollectors, PartOwn, PartQuery, PartArrival} {
+	for _, p := range []Part{PartWorkload, PartPods, PartEvents, PartService, PartEndpoints, PartCollectors, PartOwn, PartQuery, PartArrival} {
 		s.Missing[p] = errNotReached
 	}
 	s.Missing[PartServer] = errors.New("cannot reach the API server\n  is it running?")

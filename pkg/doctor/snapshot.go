@@ -24,7 +24,6 @@ type Part string
 // The parts.
 const (
 	PartServer     Part = "the API server"
-	PartNamespace  Part = "the namespace"
 	PartWorkload   Part = "the StatefulSet"
 	PartPods       Part = "pods"
 	PartEvents     Part = "events"
@@ -57,7 +56,6 @@ type Snapshot struct {
 	Name      string // of StatefulSet, Service and ServiceAccount
 
 	Version     *apiversion.Info
-	NS          *corev1.Namespace // nil: it does not exist
 	StatefulSet *appsv1.StatefulSet
 	Pods        []corev1.Pod // those of the StatefulSet
 	Events      []corev1.Event
@@ -124,7 +122,7 @@ func Load(ctx context.Context, c *kube.Client, namespace, name string, probes Pr
 	v, err := serverVersion(ctx, c)
 	if err != nil {
 		s.Missing[PartServer] = kube.Explain(err)
-		for _, p := range []Part{PartNamespace, PartWorkload, PartPods, PartEvents, PartService, PartEndpoints, PartCollectors, PartOwn, PartQuery, PartArrival} {
+		for _, p := range []Part{PartWorkload, PartPods, PartEvents, PartService, PartEndpoints, PartCollectors, PartOwn, PartQuery, PartArrival} {
 			s.Missing[p] = errNotReached
 		}
 		return s, ctx.Err()
@@ -156,10 +154,6 @@ func serverVersion(ctx context.Context, c *kube.Client) (*apiversion.Info, error
 
 func (s *Snapshot) loadObjects(ctx context.Context, c *kube.Client) {
 	var err error
-	s.NS, err = c.Kube.CoreV1().Namespaces().Get(ctx, s.Namespace, metav1.GetOptions{})
-	if s.failed(PartNamespace, err) {
-		s.NS = nil
-	}
 	s.StatefulSet, err = c.Kube.AppsV1().StatefulSets(s.Namespace).Get(ctx, s.Name, metav1.GetOptions{})
 	if s.failed(PartWorkload, err) {
 		s.StatefulSet = nil
