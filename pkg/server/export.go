@@ -11,8 +11,9 @@ import (
 )
 
 // Sizes of the pages that an export asks the engine for. The first is the
-// usual one; it grows when more entries than that share a timestamp, and
-// shrinks when their lines are too long for the engine's memory.
+// usual one; it shrinks when lines are too long for the engine's memory. The
+// second is for a timestamp that more than a page of entries share: every page
+// has to pass over those before it, so there should be few.
 const (
 	exportPage    = 1000
 	maxExportPage = 5000
@@ -81,13 +82,12 @@ type exporter struct {
 func (e *exporter) run(limit int) error {
 	page, well := exportPage, 0
 	for limit > 0 {
-		ask := min(min(page, limit)+e.skip, maxExportPage)
-		if ask <= e.skip {
-			return statusErrorf(http.StatusUnprocessableEntity,
-				"more than %d entries have the timestamp %d: narrow the query by labels", e.skip, e.last)
+		ask := min(page, limit)
+		if page == exportPage && e.skip >= exportPage {
+			ask = min(maxExportPage, limit)
 		}
 		res, err := e.s.evaluate(e.r.Context(), e.b.engine.Range, engine.Params{
-			Query: e.query, Start: e.span.Start, End: e.span.End, Step: maxStep, Limit: ask, Direction: e.direction,
+			Query: e.query, Start: e.span.Start, End: e.span.End, Step: maxStep, Limit: ask, Skip: e.skip, Direction: e.direction,
 		})
 		var tooMuch *engine.LimitError
 		if errors.As(err, &tooMuch) && page > 1 {
@@ -102,8 +102,6 @@ func (e *exporter) run(limit int) error {
 		}
 		entries := engine.InOrder(res.Streams)
 		complete := len(entries) < ask
-		entries = entries[min(e.skip, len(entries)):]
-		entries = entries[:min(limit, len(entries))]
 		limit -= len(entries)
 		if err := e.send(entries); err != nil {
 			return err

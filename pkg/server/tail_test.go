@@ -391,6 +391,52 @@ func TestExport(t *testing.T) {
 	}
 }
 
+// TestExportOneTimestamp exports far more entries of one timestamp than the
+// engine gives in one answer.
+func TestExportOneTimestamp(t *testing.T) {
+	s, st := newTestServer(nil)
+	c := listen(t, s)
+	const total = 12_345
+	b := model.Batch{Streams: []model.StreamEntries{{Labels: labels.FromStrings("app", "web")}}}
+	for i := range total {
+		b.Streams[0].Entries = append(b.Streams[0].Entries, model.Entry{Timestamp: testNow.UnixNano(), Line: fmt.Sprint(i)})
+	}
+	if err := st.Append(t.Context(), &b); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []model.Direction{model.Forward, model.Backward} {
+		for _, limit := range []int{0, 7001} {
+			tail, err := c.Export(t.Context(), lokiapi.RangeRequest{Query: `{app="web"}`, End: testNow.Add(time.Hour), Direction: dir, Limit: limit})
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			for err == nil {
+				var ev lokiapi.TailEvent
+				if ev, err = tail.Next(); err != nil || ev.Kind != lokiapi.EventEntry {
+					continue
+				}
+				want := fmt.Sprint(n)
+				if dir == model.Backward {
+					want = fmt.Sprint(total - 1 - n)
+				}
+				if ev.Entry.Line != want {
+					t.Fatalf("%s: entry %d is %s", dir, n, ev.Entry.Line)
+				}
+				n++
+			}
+			tail.Close() //nolint:errcheck // always nil
+			want := total
+			if limit > 0 {
+				want = limit
+			}
+			if !errors.Is(err, io.EOF) || n != want {
+				t.Errorf("%s, limit %d: %d entries instead of %d, %v", dir, limit, n, want, err)
+			}
+		}
+	}
+}
+
 // TestExportBreaks tells the client that something is missing.
 func TestExportBreaks(t *testing.T) {
 	s, st := newTestServer(nil)

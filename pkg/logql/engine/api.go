@@ -101,6 +101,10 @@ type Params struct {
 	// Limit is the largest number of entries of a log query. It must be
 	// positive and at most Options.MaxEntries.
 	Limit int
+	// Skip leaves out that many entries at the beginning of a log query's
+	// answer, without keeping them in memory: a page goes on where the one
+	// before ended, however many entries share a timestamp.
+	Skip int
 	// Direction is the order of entries.
 	Direction model.Direction
 	// PartialSeries asks for a warning and the first Options.MaxSeries series

@@ -262,6 +262,43 @@ func TestInterval(t *testing.T) {
 	}
 }
 
+// TestSkip goes through an answer page by page, by its beginning that is left
+// out, and finds every entry once.
+func TestSkip(t *testing.T) {
+	st := storeOf(3, 40)
+	for _, query := range []string{`{app="a"}`, `{app="a"} | logfmt | n >= 10`} {
+		for _, d := range []model.Direction{model.Forward, model.Backward} {
+			for _, interval := range []time.Duration{0, 2 * time.Second} {
+				p := params(query)
+				p.Direction, p.Interval, p.Limit = d, interval, 1000
+				e := New(st, Options{})
+				whole, err := e.Range(t.Context(), p)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var pages []LiveEntry
+				for p.Limit = 7; ; p.Skip += 7 {
+					res, err := e.Range(t.Context(), p)
+					if err != nil {
+						t.Fatal(err)
+					}
+					page := InOrder(res.Streams)
+					pages = append(pages, page...)
+					if len(page) < p.Limit {
+						break
+					}
+				}
+				same := func(x, y LiveEntry) bool {
+					return x.Timestamp == y.Timestamp && x.Line == y.Line && labels.Equal(x.Labels, y.Labels)
+				}
+				if want := InOrder(whole.Streams); len(want) == 0 || !slices.EqualFunc(want, pages, same) {
+					t.Errorf("%s %s %s: %d entries in pages, %d in one", query, d, interval, len(pages), len(want))
+				}
+			}
+		}
+	}
+}
+
 // TestMerge checks the two ways in which an answer is grouped.
 func TestMerge(t *testing.T) {
 	s := &memoryStore{}

@@ -42,11 +42,11 @@ func (r *run) logs(ctx context.Context, sel *logql.LogSelector, p Params) (res *
 		Direction: p.Direction,
 		Contains:  sel.RequiredSubstrings(),
 	}
-	if p.Limit < firstBatchRows {
+	if p.Skip+p.Limit < firstBatchRows {
 		req.BatchRows = firstBatchRows
 	}
 	if pl.Empty() && p.Interval == 0 {
-		req.BatchRows = min(p.Limit, firstBatchRows)
+		req.BatchRows = min(p.Skip+p.Limit, firstBatchRows)
 	}
 	it, err := r.e.querier.Select(ctx, req)
 	if err != nil {
@@ -85,6 +85,7 @@ type collector struct {
 	sets     []*stage.LabelSet
 	streams  []StreamResult
 	n        int   // entries so far
+	skipped  int   // entries left out at the beginning
 	last     int64 // timestamp of the last one, for the interval
 }
 
@@ -108,6 +109,10 @@ func (c *collector) batch(ctx context.Context, b *model.EntryBatch) error {
 			continue
 		}
 		c.last = ts
+		if c.skipped < c.params.Skip {
+			c.skipped++
+			continue
+		}
 		c.add(ts, line)
 	}
 	return nil
@@ -115,7 +120,7 @@ func (c *collector) batch(ctx context.Context, b *model.EntryBatch) error {
 
 // tooClose applies the interval of the request, over all streams.
 func (c *collector) tooClose(ts int64) bool {
-	if c.params.Interval <= 0 || c.n == 0 {
+	if c.params.Interval <= 0 || c.n+c.skipped == 0 {
 		return false
 	}
 	if c.params.Direction == model.Backward {
