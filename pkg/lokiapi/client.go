@@ -108,15 +108,20 @@ func (c *Client) Query(ctx context.Context, query string, at time.Time) (*QueryR
 	return DecodeQueryResponse(body)
 }
 
-// MetadataRequest narrows what Labels, LabelValues, Series and Volume look at.
+// MetadataRequest narrows what the questions about labels and volumes look at.
 // Query is a selector or "".
 type MetadataRequest struct {
 	Query      string
 	Start, End time.Time
 	// Limit caps the answer of Volume; 0 is the server's default.
 	Limit int
-	// TargetLabels are the labels by which Volume groups.
+	// TargetLabels are the labels by which Volume and VolumeRange group.
 	TargetLabels []string
+	// AggregateBy is "series" or "labels": with the latter Volume answers one
+	// sum for each label name. "" is the server's default, series.
+	AggregateBy string
+	// Step is the distance of VolumeRange's points.
+	Step time.Duration
 }
 
 func (r MetadataRequest) values(queryKey string) url.Values {
@@ -132,6 +137,10 @@ func (r MetadataRequest) values(queryKey string) url.Values {
 	if len(r.TargetLabels) > 0 {
 		v.Set("targetLabels", strings.Join(r.TargetLabels, ","))
 	}
+	if r.AggregateBy != "" {
+		v.Set("aggregateBy", r.AggregateBy)
+	}
+	setDuration(v, "step", r.Step)
 	return v
 }
 
@@ -166,7 +175,11 @@ func (c *Client) Series(ctx context.Context, r MetadataRequest) ([]labels.Labels
 
 // Volume tells how many bytes are stored, by label set, largest first.
 func (c *Client) Volume(ctx context.Context, r MetadataRequest) ([]Series, error) {
-	body, err := c.get(ctx, "/loki/api/v1/index/volume", r.values("query"), nil)
+	return c.volume(ctx, "/loki/api/v1/index/volume", r)
+}
+
+func (c *Client) volume(ctx context.Context, path string, r MetadataRequest) ([]Series, error) {
+	body, err := c.get(ctx, path, r.values("query"), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,9 @@
 //     [model.Batch], applies [Limits], adds the label service_name and the
 //     structured metadata detected_level, and counts what it refuses by reason;
 //   - [Encoder] writes query answers without building them in memory first;
-//   - [Client] with [QueryResponse], [TailStream] and [StatusError].
+//   - [Client] with [QueryResponse], [TailStream] and [StatusError], and the
+//     types of each endpoint's answer beside its method ([DetectedField],
+//     [Pattern], [DeleteRequest], …).
 //
 // Lines and metadata of a decoded push alias the body's buffer: nothing is
 // copied per line. The labels of a stream that was pushed before are found in
