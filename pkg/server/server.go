@@ -258,18 +258,9 @@ func (s *Server) routes() http.Handler {
 	}
 	plain := func(pattern, route string, h http.HandlerFunc) { mux.Handle(pattern, s.wrap(route, h)) }
 
-	const v1 = "/loki/api/v1"
 	read(v1+"/query", s.query)
 	read(v1+"/query_range", s.queryRange)
-	read(v1+"/labels", s.lookup(s.labelNames))
-	read(v1+"/label", s.lookup(s.labelNames))
-	read(v1+"/label/{name}/values", s.lookup(s.labelValues))
-	read(v1+"/series", s.lookup(s.series))
-	read(v1+"/index/stats", s.lookup(s.indexStats))
-	read(v1+"/index/volume", s.lookup(s.volume))
-	read(v1+"/index/volume_range", s.lookup(s.volumeRange))
-	read(v1+"/detected_labels", s.lookup(s.detectedLabels))
-	read(v1+"/format_query", s.formatQuery)
+	s.exploreRoutes(read)
 
 	for _, path := range []string{v1 + "/push", "/api/prom/push"} {
 		plain("POST "+path, path, s.withBackend(s.push))
@@ -279,14 +270,7 @@ func (s *Server) routes() http.Handler {
 	plain("GET "+lokiapi.TailPath, lokiapi.TailPath, s.withForm(s.withBackend(s.tailNDJSON)))
 	mux.Handle("GET "+lokiapi.ExportPath, compress(s.wrap(lokiapi.ExportPath, s.withForm(s.withBackend(s.export)))))
 
-	plain("GET /ready", "/ready", s.ready)
-	plain("GET "+v1+"/status/buildinfo", "buildinfo", s.buildInfo)
-	plain("GET "+v1+"/drilldown-limits", "drilldown-limits", s.drilldownLimits)
-	plain("GET /config", "/config", s.config)
-	plain("GET /services", "/services", s.services)
-	plain("GET "+lokiapi.StatusPath, lokiapi.StatusPath, s.status)
-	plain("GET "+lokiapi.EchoPath, lokiapi.EchoPath, s.echo)
-	plain("POST /flush", "/flush", s.withBackend(s.flush))
+	s.adminRoutes(plain)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.opts.Registry, promhttp.HandlerOpts{}))
 	if s.opts.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
