@@ -2,6 +2,7 @@ package logql
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -70,11 +71,24 @@ func (p *parser) matcher() *labels.Matcher {
 }
 
 func (p *parser) newMatcher(typ labels.MatchType, name string, value token) *labels.Matcher {
-	m, err := labels.NewMatcher(typ, name, value.text)
+	m, err := newMatcher(typ, name, value.text)
 	if err != nil {
 		p.general(value.pos, "%s", err)
 	}
 	return m
+}
+
+// newMatcher is labels.NewMatcher, but that "." does not match a newline, as in
+// Loki. The expression itself stays as it was written.
+func newMatcher(typ labels.MatchType, name, value string) (*labels.Matcher, error) {
+	m, err := labels.NewMatcher(typ, name, value)
+	if err != nil || typ == labels.MatchEqual || typ == labels.MatchNotEqual || !strings.Contains(value, ".") {
+		return m, err
+	}
+	if m, err = labels.NewMatcher(typ, name, "(?-s:"+value+")"); err == nil {
+		m.Value = value
+	}
+	return m, err
 }
 
 // stages reads what follows a selector, up to anything that is no stage. An

@@ -282,7 +282,7 @@ func (t *translator) divisor(n logql.MetricExpr) (string, error) {
 // that two series may become one label set: Loki accepts that, and the sum
 // around it adds them up.
 func (t *translator) labelReplace(n *logql.LabelReplace) (string, error) {
-	re, err := regexp.Compile("^(?s:" + n.Regex + ")$")
+	re, err := regexp.Compile("^(?:" + n.Regex + ")$")
 	if err != nil {
 		return "", &QueryError{Msg: "invalid regex in label_replace: " + err.Error()}
 	}
