@@ -3,6 +3,8 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"maps"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -41,35 +43,34 @@ func writeData[T any](w http.ResponseWriter, list []T) error {
 	return writeJSON(w, http.StatusOK, dataAnswer{"success", list})
 }
 
-// selector reads an optional selector; without one every stream matches.
-func (p params) selector() ([]*labels.Matcher, error) {
-	text := p.Get("query")
-	if strings.TrimSpace(text) == "" {
-		return nil, nil
-	}
-	return logql.ParseSelector(text)
+// selection is what a question about streams looks at.
+type selection struct {
+	span     model.TimeRange
+	matchers []*labels.Matcher
 }
 
-// anySelector is selector for the endpoints that accept {}.
-func (p params) anySelector() ([]*labels.Matcher, error) {
+// selection reads a range by bounds, and a selector; without one every stream
+// matches. An option lets {} stand for all streams too.
+func (p params) selection(bounds func() (model.TimeRange, error), opts ...logql.Option) (selection, error) {
+	span, err := bounds()
+	if err != nil {
+		return selection{}, err
+	}
 	text := p.Get("query")
 	if strings.TrimSpace(text) == "" {
-		return nil, nil
+		return selection{span: span}, nil
 	}
-	return logql.ParseSelector(text, logql.AllowEmptyMatchers())
+	ms, err := logql.ParseSelector(text, opts...)
+	return selection{span, ms}, err
 }
 
 func (s *Server) labelNames(w http.ResponseWriter, r *http.Request, b *backend) error {
 	p := s.params(r)
-	span, err := p.metadataBounds()
+	sel, err := p.selection(p.metadataBounds)
 	if err != nil {
 		return err
 	}
-	ms, err := p.selector()
-	if err != nil {
-		return err
-	}
-	names, err := b.store.LabelNames(r.Context(), span, ms)
+	names, err := b.store.LabelNames(r.Context(), sel.span, sel.matchers)
 	if err != nil {
 		return err
 	}
@@ -78,15 +79,11 @@ func (s *Server) labelNames(w http.ResponseWriter, r *http.Request, b *backend) 
 
 func (s *Server) labelValues(w http.ResponseWriter, r *http.Request, b *backend) error {
 	p := s.params(r)
-	span, err := p.metadataBounds()
+	sel, err := p.selection(p.metadataBounds)
 	if err != nil {
 		return err
 	}
-	ms, err := p.selector()
-	if err != nil {
-		return err
-	}
-	values, err := b.store.LabelValues(r.Context(), r.PathValue("name"), span, ms)
+	values, err := b.store.LabelValues(r.Context(), r.PathValue("name"), sel.span, sel.matchers)
 	if err != nil {
 		return err
 	}
@@ -138,25 +135,22 @@ func (s *Server) series(w http.ResponseWriter, r *http.Request, b *backend) erro
 
 // indexStats sums up what a selector would read.
 func (s *Server) indexStats(w http.ResponseWriter, r *http.Request, b *backend) error {
+	out, err := s.statsOf(r, b)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, out)
+}
+
+// statsOf counts every stream, chunk block and entry once, those in memory too.
+func (s *Server) statsOf(r *http.Request, b *backend) (lokiapi.IndexStats, error) {
+	var out lokiapi.IndexStats
 	p := s.params(r)
-	span, err := p.bounds()
+	sel, err := p.selection(p.bounds)
 	if err != nil {
-		return err
+		return out, err
 	}
-	ms, err := p.selector()
-	if err != nil {
-		return err
-	}
-	volumes, err := b.store.Volume(r.Context(), span, ms)
-	if err != nil {
-		return err
-	}
-	var out struct {
-		Streams int   `json:"streams"`
-		Chunks  int64 `json:"chunks"`
-		Bytes   int64 `json:"bytes"`
-		Entries int64 `json:"entries"`
-	}
+	volumes, err := b.store.Volume(r.Context(), sel.span, sel.matchers)
 	for _, v := range volumes {
 		if v.Entries > 0 {
 			out.Streams++
@@ -165,13 +159,33 @@ func (s *Server) indexStats(w http.ResponseWriter, r *http.Request, b *backend) 
 		out.Bytes += v.Bytes
 		out.Entries += v.Entries
 	}
-	return writeJSON(w, http.StatusOK, out)
+	return out, err
+}
+
+// indexShards answers with one shard that holds everything: queries here are
+// not divided by fingerprints.
+func (s *Server) indexShards(w http.ResponseWriter, r *http.Request, b *backend) error {
+	stats, err := s.statsOf(r, b)
+	if err != nil {
+		return err
+	}
+	type bounds struct {
+		Min uint64 `json:"min"`
+		Max uint64 `json:"max"`
+	}
+	type shard struct {
+		Bounds bounds             `json:"bounds"`
+		Stats  lokiapi.IndexStats `json:"stats"`
+	}
+	return writeJSON(w, http.StatusOK, map[string]any{
+		"shards":     []shard{{bounds{0, math.MaxUint64}, stats}},
+		"statistics": struct{}{},
+	})
 }
 
 // volumeParams are those of volume and volume_range.
 type volumeParams struct {
-	span     model.TimeRange
-	matchers []*labels.Matcher
+	selection
 	// targets are the labels to group by; nil means all.
 	targets  []string
 	byLabels bool // one result per label name, not per label set
@@ -187,10 +201,7 @@ const maxVolumePoints = 100_000
 func (p params) volume() (volumeParams, error) {
 	var v volumeParams
 	var err error
-	if v.span, err = p.bounds(); err != nil {
-		return v, err
-	}
-	if v.matchers, err = p.anySelector(); err != nil {
+	if v.selection, err = p.selection(p.bounds, logql.AllowEmptyMatchers()); err != nil {
 		return v, err
 	}
 	if v.limit, err = p.limit(defaultLimit); err != nil {
@@ -375,39 +386,34 @@ func (s *Server) volumeRange(w http.ResponseWriter, r *http.Request, b *backend)
 	return nil
 }
 
-// detectedLabel is one answer of detected_labels.
-type detectedLabel struct {
-	Label       string `json:"label"`
-	Cardinality int    `json:"cardinality"`
-}
-
 // detectedLabels lists the labels that are worth grouping by: those whose
 // values are not all numbers or UUIDs.
 func (s *Server) detectedLabels(w http.ResponseWriter, r *http.Request, b *backend) error {
 	p := s.params(r)
-	span, err := p.metadataBounds()
+	sel, err := p.selection(p.metadataBounds, logql.AllowEmptyMatchers())
 	if err != nil {
 		return err
 	}
-	ms, err := p.anySelector()
+	series, err := b.store.Series(r.Context(), sel.span, sel.matchers)
 	if err != nil {
 		return err
 	}
-	names, err := b.store.LabelNames(r.Context(), span, ms)
-	if err != nil {
-		return err
+	values := map[string]map[string]struct{}{}
+	for _, ls := range series {
+		ls.Range(func(l labels.Label) {
+			if values[l.Name] == nil {
+				values[l.Name] = map[string]struct{}{}
+			}
+			values[l.Name][l.Value] = struct{}{}
+		})
 	}
-	out := []detectedLabel{}
-	for _, name := range names {
-		values, err := b.store.LabelValues(r.Context(), name, span, ms)
-		if err != nil {
-			return err
+	out := lokiapi.DetectedLabelsAnswer{DetectedLabels: []lokiapi.DetectedLabel{}}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if alwaysDetected(name) || !allIDs(values[name]) {
+			out.DetectedLabels = append(out.DetectedLabels, lokiapi.DetectedLabel{Label: name, Cardinality: len(values[name])})
 		}
-		if alwaysDetected(name) || !allIDs(values) {
-			out = append(out, detectedLabel{name, len(values)})
-		}
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"detectedLabels": out})
+	return writeJSON(w, http.StatusOK, out)
 }
 
 func alwaysDetected(name string) bool {
@@ -415,9 +421,9 @@ func alwaysDetected(name string) bool {
 }
 
 // allIDs says whether every value is a number or a UUID, flags of 0 and 1 aside.
-func allIDs(values []string) bool {
+func allIDs(values map[string]struct{}) bool {
 	flags := true
-	for _, v := range values {
+	for v := range values {
 		if v != "0" && v != "1" {
 			flags = false
 		}

@@ -17,9 +17,13 @@ func (s *Server) exploreRoutes(read func(path string, h handlerFunc)) {
 	read(v1+"/label/{name}/values", s.lookup(s.labelValues))
 	read(v1+"/series", s.lookup(s.series))
 	read(v1+"/index/stats", s.lookup(s.indexStats))
+	read(v1+"/index/shards", s.lookup(s.indexShards))
 	read(v1+"/index/volume", s.lookup(s.volume))
 	read(v1+"/index/volume_range", s.lookup(s.volumeRange))
 	read(v1+"/detected_labels", s.lookup(s.detectedLabels))
+	// These wait for their turn as queries, where they run one.
+	read(v1+"/detected_fields", s.detectedFields)
+	read(v1+"/detected_field/{name}/values", s.detectedFieldValues)
 	read(v1+"/format_query", s.formatQuery)
 }
 
