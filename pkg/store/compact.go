@@ -54,7 +54,8 @@ func (db *DB) compactOnce(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	blocks, deletes := db.blocks, db.deletes
-	set := db.pickCompaction(blocks, deletes)
+	due := db.dueDeletes(deletes)
+	set := db.pickCompaction(blocks, deletes, due)
 	var pinned []*block.Block
 	for _, b := range set {
 		if b.Pin() {
@@ -66,7 +67,7 @@ func (db *DB) compactOnce(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	start := time.Now()
-	err := db.compact(ctx, pinned, deletes)
+	err := db.compact(ctx, pinned, upTo(deletes, due, pinned))
 	for _, b := range pinned {
 		err = errors.Join(err, b.Unpin())
 	}
@@ -81,25 +82,29 @@ func (db *DB) compactOnce(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-var errPlanChanged = errors.New("store: a delete request came in between")
+var errPlanChanged = errors.New("store: a delete request was cancelled in between")
 
 // pickCompaction chooses blocks to write anew: those with deleted entries, else
 // runs of similar size, else all blocks of a window of time that is over. The
 // result is a run of neighbours by arrival among the blocks that overlap in time,
 // so that arrival order is kept.
-func (db *DB) pickCompaction(blocks []*block.Block, deletes []deletion) []*block.Block {
+func (db *DB) pickCompaction(blocks []*block.Block, deletes []deletion, due uint64) []*block.Block {
+	blocks = slices.DeleteFunc(slices.Clone(blocks), func(b *block.Block) bool {
+		return slices.ContainsFunc(concerned(deletes, b), func(d deletion) bool { return d.unreadable })
+	})
 	for _, b := range blocks {
-		if len(concerned(deletes, b)) > 0 && b.BadChunks() == 0 {
+		if len(concerned(upTo(deletes, due, nil), b)) > 0 && b.BadChunks() == 0 {
 			return []*block.Block{b}
 		}
 	}
+	waiting := slices.DeleteFunc(slices.Clone(deletes), func(d deletion) bool { return d.ID <= due })
 	n := db.opts.CompactionMinBlocks
 	if n < 0 {
 		return nil
 	}
 	size := int64(db.opts.BlockRange)
 	now := db.opts.Now().UnixNano()
-	for _, run := range compactableRuns(blocks, size) {
+	for _, run := range compactableRuns(blocks, size, waiting) {
 		if set := similarSize(run, n); set != nil {
 			return set
 		}
@@ -114,8 +119,10 @@ func (db *DB) pickCompaction(blocks []*block.Block, deletes []deletion) []*block
 }
 
 // compactableRuns returns the runs of blocks that may be merged: inside one
-// window of time, neighbours by arrival.
-func compactableRuns(blocks []*block.Block, size int64) [][]*block.Block {
+// window of time, neighbours by arrival, and all of them older or all of them
+// younger than each waiting delete request: it has to concern all of their
+// successor or none of it.
+func compactableRuns(blocks []*block.Block, size int64, waiting []deletion) [][]*block.Block {
 	runs := map[closedRange][][]*block.Block{} // of each window, in order of arrival
 	var windows []closedRange
 	broken := map[closedRange]bool{}
@@ -134,7 +141,7 @@ func compactableRuns(blocks []*block.Block, size int64) [][]*block.Block {
 			windows = append(windows, w)
 			runs[w] = nil
 		}
-		if n := len(runs[w]); n == 0 || broken[w] {
+		if n := len(runs[w]); n == 0 || broken[w] || parted(last(runs[w][n-1]), b, w, waiting) {
 			runs[w] = append(runs[w], []*block.Block{b})
 			broken[w] = false
 		} else {
@@ -146,6 +153,16 @@ func compactableRuns(blocks []*block.Block, size int64) [][]*block.Block {
 		out = append(out, runs[w]...)
 	}
 	return out
+}
+
+func last(run []*block.Block) *block.Block { return run[len(run)-1] }
+
+// parted says whether a delete request that touches the window came in between two
+// blocks.
+func parted(a, b *block.Block, w closedRange, waiting []deletion) bool {
+	return slices.ContainsFunc(waiting, func(d deletion) bool {
+		return a.Meta.MaxSeq <= d.MaxSeq && b.Meta.MaxSeq > d.MaxSeq && d.timeRange().Overlaps(w.lo, w.hi)
+	})
 }
 
 // similarSize returns n or more neighbours none of which is larger than four
@@ -168,17 +185,8 @@ func similarSize(run []*block.Block, n int) []*block.Block {
 	return nil
 }
 
-func concerned(deletes []deletion, b *block.Block) []deletion {
-	var out []deletion
-	for i := range deletes {
-		if deletes[i].concerns(&b.Meta) {
-			out = append(out, deletes[i])
-		}
-	}
-	return out
-}
-
-// compact writes the blocks into one and makes it take their place.
+// compact writes the blocks into one, carries out the delete requests, and makes
+// it take their place.
 func (db *DB) compact(ctx context.Context, set []*block.Block, deletes []deletion) (err error) {
 	meta := block.Meta{ID: db.newBlockID(), MinSeq: set[0].Meta.MinSeq}
 	old := map[string]bool{}
@@ -213,43 +221,25 @@ func (db *DB) compact(ctx context.Context, set []*block.Block, deletes []deletio
 	return db.replaceBlocks(metas, old, set, deletes)
 }
 
-// replaceBlocks publishes the result of a compaction, unless a delete request
-// came in that concerns one of its sources and that it has not seen.
+// replaceBlocks publishes the result of a compaction, unless one of the delete
+// requests that it has carried out has been cancelled. One that came in since
+// concerns the new block as it concerned the old ones.
 func (db *DB) replaceBlocks(metas []*block.Meta, old map[string]bool, set []*block.Block, deletes []deletion) error {
 	_, err := db.publish(metas, old, func(m *manifest) error {
-		for i := range m.Deletes {
-			d := &m.Deletes[i]
-			seen := slices.ContainsFunc(deletes, func(o deletion) bool { return o.ID == d.ID })
-			for _, b := range set {
-				if !seen && d.concerns(&b.Meta) {
-					return errPlanChanged
-				}
+		for i := range deletes {
+			if !slices.ContainsFunc(set, func(b *block.Block) bool { return deletes[i].concerns(&b.Meta) }) {
+				continue
 			}
+			k := slices.IndexFunc(m.Deletes, func(d deletion) bool { return d.ID == deletes[i].ID })
+			if k < 0 {
+				return errPlanChanged
+			}
+			m.Deletes[k].Begun = true
 		}
 		db.forgetDeletes(m, metas)
 		return nil
 	}, func() {})
 	return err
-}
-
-// forgetDeletes removes the delete requests that concern no block any more.
-func (db *DB) forgetDeletes(m *manifest, fresh []*block.Meta) {
-	db.mu.RLock()
-	blocks := db.blocks
-	db.mu.RUnlock()
-	m.Deletes = slices.DeleteFunc(m.Deletes, func(d deletion) bool {
-		for _, b := range blocks {
-			if slices.Contains(m.Blocks, b.Meta.ID) && d.concerns(&b.Meta) {
-				return false
-			}
-		}
-		for _, f := range fresh {
-			if d.concerns(f) {
-				return false
-			}
-		}
-		return true
-	})
 }
 
 // rewriteBlocks copies the entries of the blocks, group by group, oldest first.
@@ -312,6 +302,12 @@ func (db *DB) rewriteGroup(ctx context.Context, rw *rewriter, src *sources, part
 			return err
 		}
 		p := task[0]
+		if p.filtered && p.whole {
+			if err := src.findGone(p); err != nil {
+				return src.damaged(p, err)
+			}
+			p.whole = !p.gone.some
+		}
 		if len(task) > 1 || !p.whole || p.chunk.Bytes < keepChunkBytes {
 			mixed = append(mixed, task...)
 			continue

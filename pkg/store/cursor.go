@@ -152,10 +152,13 @@ func (r *reader) wanted(p *part, first bool) ([]rowRef, *lineOf, error) {
 	if len(needles) > 0 {
 		return r.wantedNeedles(p, cb, first)
 	}
+	if err := r.src.findGone(p); err != nil {
+		return nil, nil, err
+	}
 	if err := cb.DecodeTimes(&r.times); err != nil {
 		return nil, nil, err
 	}
-	r.tmp = p.selectRows(r.tmp[:0], r.times.Stream, r.times.Timestamps, p.fromRow, p.toRow, r.src.rng)
+	r.tmp = p.selectRows(r.tmp[:0], r.times.Stream, r.times.Timestamps, p.fromRow, p.toRow, r.src.rng, p.gone)
 	if r.noText {
 		r.countDecoded(len(r.tmp), 0, 0)
 	}
@@ -180,8 +183,13 @@ func (r *reader) wantedNeedles(p *part, cb *chunk.Block, first bool) ([]rowRef, 
 		return nil, nil, err
 	}
 	d := &r.decoded
-	r.tmp = p.selectRows(r.tmp[:0], d.Stream, d.Timestamps, 0, len(d.Timestamps), r.src.rng)
+	r.tmp = p.selectRows(r.tmp[:0], d.Stream, d.Timestamps, 0, len(d.Timestamps), r.src.rng, nil)
 	l := &lineOf{rows: d}
+	if p.filtered {
+		r.tmp = slices.DeleteFunc(r.tmp, func(x rowRef) bool {
+			return droppedEntry(p.drops[d.Stream[x.row]], x.ts, l.line(x.row), l.meta(x.row))
+		})
+	}
 	return keepRows(r.tmp, r.src.needles, l.line), l, nil
 }
 

@@ -72,8 +72,7 @@ type DB struct {
 	marksMu sync.RWMutex
 	marks   map[string][]byte
 
-	tails     tailSet
-	revisions *revisions
+	tails tailSet
 
 	lastFlush  atomic.Int64 // time of the last flush since Open, by Options.Now, ns
 	walDamage  atomic.Int64 // places of the log that could not be read
@@ -99,7 +98,7 @@ func Open(dir string, opts Options) (_ *DB, err error) {
 		active: head.New(), marks: map[string][]byte{},
 		flushed: make(chan struct{}), stop: make(chan struct{}),
 		kick: make(chan struct{}, 1), flushKick: make(chan struct{}, 1), workKick: make(chan struct{}, 1),
-		group: newCommitGroup(), epoch: 1, revisions: newRevisions(),
+		group: newCommitGroup(), epoch: 1,
 	}
 	db.tails.init()
 	if err := db.prepareDir(); err != nil {
@@ -197,6 +196,7 @@ func (db *DB) recover() error {
 	if err := db.openBlocks(); err != nil {
 		return err
 	}
+	db.compileFilters(db.manifest)
 	db.deletes = db.manifest.Deletes
 	return db.replayWAL()
 }

@@ -260,3 +260,40 @@ func TestManifestVersion(t *testing.T) {
 		t.Errorf("version %d after the last filter, want 1", v)
 	}
 }
+
+// TestDeleteText deletes single lines out of a chunk block so large that
+// compaction would copy it, and looks for text in what is left.
+func TestDeleteText(t *testing.T) {
+	d := newDeleteTest(t, time.Hour)
+	ctx := context.Background()
+	s := model.StreamEntries{Labels: labels.FromStrings("app", "a", "pod", "large")}
+	for i := range 200 {
+		s.Entries = append(s.Entries, model.Entry{Timestamp: testStart.UnixNano() + int64(i), Line: fmt.Sprintf("number %d %x", i, strings.Repeat(fmt.Sprint(i*i*i), 300))})
+	}
+	d.must(d.db.Append(ctx, &model.Batch{Streams: []model.StreamEntries{s}}))
+	d.must(d.db.Flush(ctx))
+	for _, c := range d.db.blocks[len(d.db.blocks)-1:] {
+		if c.Meta.Stats.RawBytes < 2*keepChunkBytes {
+			t.Fatalf("the chunk block is too small: %d bytes", c.Meta.Stats.RawBytes)
+		}
+	}
+	d.delete("number 7", 0, time.Hour) // 7, 70 to 79
+	d.delete("nowhere", 0, time.Hour)
+	check := func(when string) {
+		t.Helper()
+		for _, unordered := range []bool{false, true} {
+			it, err := d.db.Select(ctx, model.SelectRequest{Range: model.AllTime(), Contains: []string{"number"}, Unordered: unordered})
+			d.must(err)
+			if n := len(collect(t, it, 0, false)); n != 189 {
+				t.Errorf("%s, unordered %v: %d lines, want 189", when, unordered, n)
+			}
+		}
+	}
+	check("hidden")
+	d.now = d.now.Add(time.Hour)
+	d.must(d.db.maintain(ctx))
+	if n := d.db.Status().PendingDeletes; n > 0 {
+		t.Errorf("%d requests are left", n)
+	}
+	check("gone")
+}

@@ -79,6 +79,31 @@ func (e *InvalidBatchError) Error() string {
 	return fmt.Sprintf("store: invalid batch: stream %s: %s", e.Stream, e.Reason)
 }
 
+// ErrNoDelete is wrapped by the error of CancelDelete when there is no such
+// request.
+var ErrNoDelete = errors.New("store: there is no such delete request")
+
+// InvalidDeleteError says that a delete request cannot be accepted.
+type InvalidDeleteError struct{ Reason string }
+
+// Error names the reason.
+func (e *InvalidDeleteError) Error() string { return "store: invalid delete request: " + e.Reason }
+
+// DeleteBegunError is the error of CancelDelete when it comes too late.
+type DeleteBegunError struct {
+	ID string
+	// Processed says that nothing is left to cancel.
+	Processed bool
+}
+
+// Error says what to do.
+func (e *DeleteBegunError) Error() string {
+	if e.Processed {
+		return fmt.Sprintf("store: delete request %s has been carried out: it cannot be cancelled any more", e.ID)
+	}
+	return fmt.Sprintf("store: delete request %s is being carried out: use force to keep the entries that are still there", e.ID)
+}
+
 // diskFull turns an error that means a full disk (or quota, or file size limit)
 // into a DiskFullError.
 func diskFull(dir string, err error) error {

@@ -69,6 +69,16 @@ func (c *crashScript) run(db *DB) {
 	ms := []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, "app", "b")}
 	tr := model.TimeRange{Start: testStart.UnixNano(), End: testStart.Add(30 * time.Second).UnixNano()}
 	flush := func() error { return db.Flush(ctx) }
+	id := ""
+	del := func(filter string) bool {
+		return step(func() (err error) {
+			id, err = db.Delete(ctx, model.DeleteRequest{Matchers: ms, Range: tr, Filter: filter})
+			return err
+		}, func(n *naive) { n.delete("x", ms, tr, filter) })
+	}
+	cancel := func() bool {
+		return step(func() error { return db.CancelDelete(ctx, id, false) }, func(n *naive) { n.restore("x") })
+	}
 	compact := func() error {
 		_, err := db.compactOnce(ctx)
 		return err
@@ -78,13 +88,13 @@ func (c *crashScript) run(db *DB) {
 		add(entriesFrom("a", 3500, 200, testStart)) && same(flush) &&
 		add(entriesFrom("b", 0, 100, testStart)) && add(entriesFrom("a", 20, 60, testStart)) && same(flush) &&
 		same(compact) && add(entriesFrom("c", 0, 10, testStart)) &&
-		step(func() error { return db.Delete(ctx, ms, tr) }, func(n *naive) { n.delete(ms, tr) }) &&
+		del("=line 7 of b") && cancel() && del("1") && same(compact) && del("") &&
 		same(compact) && same(compact) && same(compact) &&
 		add(entriesFrom("d", 0, 10, testStart)) && same(flush)
 }
 
 func crashOptions(fsys vfs.FS) Options {
-	return Options{FS: fsys, BlockRange: time.Hour, CompactionMinBlocks: 2, noBackground: true, Now: func() time.Time { return testStart }}
+	return Options{FS: fsys, BlockRange: time.Hour, CompactionMinBlocks: 2, noBackground: true, CompileFilter: testFilter, Now: func() time.Time { return testStart }}
 }
 
 var errCrash = errors.New("crashed")

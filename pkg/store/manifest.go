@@ -8,11 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
-
-	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 	"github.com/logstack-dev/kubectl-logstack/pkg/store/block"
 	"github.com/logstack-dev/kubectl-logstack/pkg/vfs"
 )
@@ -30,64 +26,18 @@ type manifest struct {
 	// NextID and NextSeq number blocks and flushes.
 	NextID  uint64 `json:"nextID"`
 	NextSeq uint64 `json:"nextSeq"`
-	// Deletes are the delete requests whose entries are not all gone yet.
+	// Deletes are the delete requests whose entries are not all gone yet,
+	// Processed the last few of the others.
 	Deletes      []deletion `json:"deletes,omitempty"`
+	Processed    []deletion `json:"processed,omitempty"`
 	NextDeleteID uint64     `json:"nextDeleteID"`
-}
-
-// deletion is a delete request. It concerns the blocks that existed then.
-type deletion struct {
-	ID       uint64          `json:"id"`
-	Time     time.Time       `json:"time"`
-	Matchers []deleteMatcher `json:"matchers"`
-	Start    int64           `json:"start"`
-	End      int64           `json:"end"`
-	// MaxSeq is the newest flush that is concerned.
-	MaxSeq uint64 `json:"maxSeq"`
-
-	parsed []*labels.Matcher
-}
-
-type deleteMatcher struct {
-	Type  string `json:"type"`
-	Name  string `json:"name"`
-	Value string `json:"value"`
-}
-
-func (d *deletion) timeRange() model.TimeRange { return model.TimeRange{Start: d.Start, End: d.End} }
-
-// concerns says whether entries of the block may have to be left out.
-func (d *deletion) concerns(m *block.Meta) bool {
-	return m.MaxSeq <= d.MaxSeq && m.DeletesApplied < d.ID && d.timeRange().Overlaps(m.MinTime, m.MaxTime)
-}
-
-var matchTypes = map[string]labels.MatchType{
-	labels.MatchEqual.String():     labels.MatchEqual,
-	labels.MatchNotEqual.String():  labels.MatchNotEqual,
-	labels.MatchRegexp.String():    labels.MatchRegexp,
-	labels.MatchNotRegexp.String(): labels.MatchNotRegexp,
-}
-
-func (d *deletion) parse() error {
-	d.parsed = nil
-	for _, m := range d.Matchers {
-		t, ok := matchTypes[m.Type]
-		if !ok {
-			return fmt.Errorf("unknown matcher type %q", m.Type)
-		}
-		lm, err := labels.NewMatcher(t, m.Name, m.Value)
-		if err != nil {
-			return err
-		}
-		d.parsed = append(d.parsed, lm)
-	}
-	return nil
 }
 
 func (m *manifest) clone() *manifest {
 	c := *m
 	c.Blocks = slices.Clone(m.Blocks)
 	c.Deletes = slices.Clone(m.Deletes)
+	c.Processed = slices.Clone(m.Processed)
 	return &c
 }
 
@@ -104,8 +54,8 @@ func decodeManifest(path string, b []byte) (*manifest, error) {
 	if err := block.DecodeChecked(path, b, &m); err != nil {
 		return nil, err
 	}
-	if m.Version > formatVersion {
-		return nil, &FormatError{Dir: filepath.Dir(path), Found: m.Version, Supported: formatVersion}
+	if m.Version > manifestVersion {
+		return nil, &FormatError{Dir: filepath.Dir(path), Found: m.Version, Supported: manifestVersion}
 	}
 	for _, id := range m.Blocks {
 		if !isBlockID(id) {
@@ -170,6 +120,10 @@ func (e *unsureError) Unwrap() error { return e.err }
 // writeManifest replaces the manifest. After an *unsureError nobody knows which
 // of the two a crash would leave.
 func (db *DB) writeManifest(m *manifest) error {
+	m.Version = 1
+	if slices.ContainsFunc(m.Deletes, func(d deletion) bool { return d.Filter != "" }) {
+		m.Version = manifestVersion
+	}
 	b, err := block.EncodeChecked(m)
 	if err != nil {
 		return fmt.Errorf("store: %w", err)

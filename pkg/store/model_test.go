@@ -29,6 +29,8 @@ type row struct {
 	ts   int64
 	line string
 	md   labels.Labels
+	// hidden are the delete requests that concern the row.
+	hidden []string
 }
 
 func (r row) String() string {
@@ -50,7 +52,7 @@ type naive struct {
 func (n *naive) append(b *model.Batch) {
 	for _, s := range b.Streams {
 		for _, e := range s.Entries {
-			r := row{s.Labels, e.Timestamp, e.Line, e.Metadata}
+			r := row{ls: s.Labels, ts: e.Timestamp, line: e.Line, md: e.Metadata}
 			if b.DropDuplicates && slices.ContainsFunc(n.rows[len(n.rows)-n.inHead:], func(o row) bool { return sameRow(o, r) }) {
 				continue
 			}
@@ -67,16 +69,54 @@ func (n *naive) append(b *model.Batch) {
 	}
 }
 
-func (n *naive) delete(ms []*labels.Matcher, r model.TimeRange) {
+func (n *naive) delete(id string, ms []*labels.Matcher, r model.TimeRange, filter string) {
 	n.inHead = 0
-	n.rows = slices.DeleteFunc(n.rows, func(o row) bool { return r.Contains(o.ts) && index.Matches(o.ls, ms) })
+	for i, o := range n.rows {
+		if r.Contains(o.ts) && index.Matches(o.ls, ms) && testMatch(filter, o.ls, o.line, o.md) {
+			n.rows[i].hidden = append(slices.Clip(o.hidden), id)
+		}
+	}
+}
+
+// restore takes a delete request back.
+func (n *naive) restore(id string) {
+	for i, o := range n.rows {
+		if k := slices.Index(o.hidden, id); k >= 0 {
+			n.rows[i].hidden = slices.Delete(slices.Clone(o.hidden), k, k+1)
+		}
+	}
+}
+
+// testMatch is what the filters of the tests mean: "=text" an equal line, "@name"
+// a pair of metadata or label of the stream, everything else a substring.
+func testMatch(filter string, ls labels.Labels, line string, md labels.Labels) bool {
+	switch {
+	case strings.HasPrefix(filter, "="):
+		return line == filter[1:]
+	case strings.HasPrefix(filter, "@"):
+		return md.Has(filter[1:]) || ls.Has(filter[1:])
+	}
+	return strings.Contains(line, filter)
+}
+
+func testFilter(text string) (*model.EntryFilter, error) {
+	if text == "bad" {
+		return nil, errors.New("bad filter")
+	}
+	f := &model.EntryFilter{Stream: func(ls labels.Labels) func(int64, string, labels.Labels) bool {
+		return func(_ int64, line string, md labels.Labels) bool { return testMatch(text, ls, line, md) }
+	}}
+	if !strings.HasPrefix(text, "@") {
+		f.Contains = []string{strings.TrimPrefix(text, "=")}
+	}
+	return f, nil
 }
 
 // select returns the rows in forward order.
 func (n *naive) selectRows(ms []*labels.Matcher, r model.TimeRange) []row {
 	var out []row
 	for _, o := range n.rows {
-		if r.Contains(o.ts) && index.Matches(o.ls, ms) {
+		if len(o.hidden) == 0 && r.Contains(o.ts) && index.Matches(o.ls, ms) {
 			out = append(out, o)
 		}
 	}
@@ -310,11 +350,14 @@ func newHarness(t *testing.T, seed uint64) *harness {
 	h := &harness{random: r, t: t, dir: testDir(t), want: naive{marks: map[string]string{}}}
 	h.opts = Options{
 		MemoryLimit: minMemoryLimit, SegmentSize: minSegmentSize << r.IntN(4), BlockRange: time.Duration(1+r.IntN(24)) * time.Hour,
-		CompactionMinBlocks: 2 + r.IntN(3), noBackground: true,
+		CompactionMinBlocks: 2 + r.IntN(3), noBackground: true, CompileFilter: testFilter,
 		Now: func() time.Time { return time.Unix(0, r.now) },
 	}
 	if r.IntN(2) == 0 {
 		h.opts.readerBytes = 4 << 10 << r.IntN(6)
+	}
+	if r.IntN(2) == 0 {
+		h.opts.DeleteDelay = time.Hour
 	}
 	if r.IntN(2) == 0 {
 		h.opts.GroupLabels = []string{"app"}
@@ -371,18 +414,46 @@ func (h *harness) step(i int) {
 	case p < 73:
 		h.did("%d reopen", i)
 		h.reopen()
-	case p < 74:
-		ms, r := h.matchers(), h.timeRange()
-		if len(ms) == 0 || r == model.AllTime() {
-			return
-		}
-		h.did("%d delete %v %v", i, ms, r)
-		h.must(h.db.Delete(ctx, ms, r))
-		h.want.delete(ms, r)
+	case p < 75:
+		h.deleteOnce(i)
+	case p < 76:
+		h.cancelOnce(i)
 	case p < 92:
 		h.selectOnce(i)
 	default:
 		h.labelsOnce(i)
+	}
+}
+
+func (h *harness) deleteOnce(i int) {
+	ms, r, filter := h.matchers(), h.timeRange(), ""
+	if h.IntN(2) == 0 {
+		filter = []string{`"level":"error"`, "=same line", "@trace", "@namespace", "seq", "99", "nowhere to be found"}[h.IntN(7)]
+	}
+	if len(ms) == 0 || filter == "" && r == model.AllTime() {
+		return
+	}
+	h.did("%d delete %v %v %q", i, ms, r, filter)
+	id, err := h.db.Delete(context.Background(), model.DeleteRequest{Matchers: ms, Range: r, Filter: filter})
+	h.must(err)
+	h.want.delete(id, ms, r, filter)
+}
+
+func (h *harness) cancelOnce(i int) {
+	all := h.db.DeleteRequests()
+	if len(all) == 0 {
+		return
+	}
+	d := all[h.IntN(len(all))]
+	h.did("%d cancel %+v", i, d)
+	err := h.db.CancelDelete(context.Background(), d.ID, false)
+	var begun *DeleteBegunError
+	switch {
+	case d.State == model.DeleteReceived:
+		h.must(err)
+		h.want.restore(d.ID)
+	case !errors.As(err, &begun) || begun.Processed != (d.State == model.DeleteProcessed):
+		h.t.Fatalf("cancelling %+v gave %v", d, err)
 	}
 }
 
@@ -455,6 +526,7 @@ func (h *harness) labelsOnce(i int) {
 		series[o.ls.String()] = v
 	}
 	// Deleted ranges inside a stream leave estimates behind until compaction.
+	h.now += int64(h.opts.DeleteDelay)
 	h.compactDeletes()
 	got, err := h.db.LabelNames(ctx, r, ms)
 	h.must(err)

@@ -22,7 +22,11 @@ const (
 // an older program must not touch it.
 const (
 	formatVersion = 1
-	formatPrefix  = "logstack-store "
+	// manifestVersion is the newest version of the manifest. A program that knows
+	// version 1 only would take all entries of a selector for a delete request with
+	// a filter: the manifest has version 2 as long as there is one.
+	manifestVersion = 2
+	formatPrefix    = "logstack-store "
 )
 
 // Limits, all of format version 1.
@@ -35,6 +39,14 @@ const (
 	maxLabelBytes = 64 << 10
 	// maxMarkBytes bounds key and value of one mark.
 	maxMarkBytes = 1 << 20
+	// maxDeleteText bounds filter and query of one delete request,
+	// maxPendingDeletes the requests that have not been carried out: every reader
+	// looks at them.
+	maxDeleteText     = 128 << 10
+	maxPendingDeletes = 1000
+	// maxProcessedDeletes is how many delete requests are remembered after they
+	// have been carried out.
+	maxProcessedDeletes = 100
 	// checkpointBytes is where a checkpoint begins another record.
 	checkpointBytes = 1 << 20
 	// maxFlushWindows bounds the blocks that one flush makes; entries spread over

@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 	"github.com/logstack-dev/kubectl-logstack/pkg/store/wal"
 	"github.com/logstack-dev/kubectl-logstack/pkg/vfs"
 )
@@ -54,6 +55,14 @@ type Options struct {
 	// values of these labels share chunk blocks. A stream that has none of them
 	// is alone. nil means namespace, app, container.
 	GroupLabels []string
+	// DeleteDelay is how long compaction leaves a delete request alone, so that it
+	// can be cancelled. Readers do not see the entries in the meantime. 0 is not at
+	// all.
+	DeleteDelay time.Duration
+	// CompileFilter understands the filters of delete requests; nil refuses requests
+	// that have one. It must understand what it understood before: requests outlive
+	// the process.
+	CompileFilter func(text string) (*model.EntryFilter, error)
 	// CompressionLevel is zstd's for text inside chunk blocks, 1 to 3; 0 means 2.
 	CompressionLevel int
 
@@ -132,6 +141,7 @@ func (o Options) Validate() error {
 	check(o.SegmentSize >= minSegmentSize && o.SegmentSize <= 512<<20, "segment size of %d bytes is out of range: use %d to %d", o.SegmentSize, minSegmentSize, 512<<20)
 	check(o.SyncInterval >= 0 && o.SyncInterval <= 10*time.Second, "sync interval %v is out of range: use 0 to 10s", o.SyncInterval)
 	check(o.BlockRange >= minBlockRange, "block range %v is too short: use at least %v", o.BlockRange, minBlockRange)
+	check(o.DeleteDelay >= 0, "delete delay %v is negative: use 0 to carry out delete requests at once", o.DeleteDelay)
 	check(o.CompactionMinBlocks != 1, "compaction of 1 block at a time never ends: use at least 2, or a negative number to turn it off")
 	check(o.CompressionLevel >= 1 && o.CompressionLevel <= 3, "compression level %d is out of range: use 1 to 3", o.CompressionLevel)
 	return errors.Join(errs...)

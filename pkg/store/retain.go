@@ -5,11 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
-	"github.com/prometheus/prometheus/model/labels"
-
-	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 	"github.com/logstack-dev/kubectl-logstack/pkg/store/block"
 )
 
@@ -72,42 +68,4 @@ func (db *DB) oldestBeyond(blocks []*block.Block, old map[string]bool) {
 			total -= b.DiskBytes()
 		}
 	}
-}
-
-// Delete removes the entries of the streams that all matchers match, inside the
-// range, that are in the store now. No reader sees them any more when it
-// returns; their space is given back by compaction. At least one matcher is
-// needed. Entries that arrive later are not concerned.
-func (db *DB) Delete(ctx context.Context, matchers []*labels.Matcher, r model.TimeRange) error {
-	if err := db.check(ctx); err != nil {
-		return err
-	}
-	if len(matchers) == 0 {
-		return &InvalidBatchError{Reason: "a delete request needs at least one matcher"}
-	}
-	if _, empty := closed(r); empty {
-		return nil
-	}
-	// What is in memory has to become a block: only blocks have a number that
-	// tells what was there before.
-	if err := db.flush(ctx); err != nil {
-		return err
-	}
-	d := deletion{Time: db.opts.Now().UTC(), Start: r.Start, End: r.End, parsed: slices.Clone(matchers)}
-	for _, m := range matchers {
-		d.Matchers = append(d.Matchers, deleteMatcher{Type: m.Type.String(), Name: strings.Clone(m.Name), Value: strings.Clone(m.Value)})
-	}
-	_, err := db.publish(nil, nil, func(m *manifest) error {
-		d.ID = m.NextDeleteID
-		d.MaxSeq = m.NextSeq - 1
-		m.NextDeleteID++
-		m.Deletes = append(m.Deletes, d)
-		db.forgetDeletes(m, nil)
-		return nil
-	}, func() {})
-	if err != nil {
-		return err
-	}
-	wake(db.workKick)
-	return nil
 }

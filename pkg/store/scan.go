@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 	"github.com/logstack-dev/kubectl-logstack/pkg/store/chunk"
 )
@@ -319,10 +321,13 @@ func (s *scan) singleChunk(p *part) error {
 	}
 	b := &s.pending
 	if s.noText {
+		if err := s.src.findGone(p); err != nil {
+			return err
+		}
 		if err := cb.DecodeTimes(&s.times); err != nil {
 			return err
 		}
-		s.tmp = p.selectRows(s.tmp[:0], s.times.Stream, s.times.Timestamps, p.fromRow, p.toRow, s.src.rng)
+		s.tmp = p.selectRows(s.tmp[:0], s.times.Stream, s.times.Timestamps, p.fromRow, p.toRow, s.src.rng, p.gone)
 		for _, x := range s.tmp {
 			b.StreamIndex = append(b.StreamIndex, x.id)
 			b.Timestamps = append(b.Timestamps, x.ts)
@@ -347,8 +352,17 @@ func (s *scan) takeDecoded(p *part) error {
 			return &chunk.CorruptError{Section: chunk.SectionStreams, Offset: -1, Reason: "names a stream that the directory does not know"}
 		}
 		id := p.locals[l]
-		if id == 0 || !s.src.rng.contains(t) || (p.drops != nil && dropped(p.drops[l], t)) {
+		if id == 0 || !s.src.rng.contains(t) {
 			continue
+		}
+		if p.drops != nil {
+			md := labels.EmptyLabels()
+			if withMeta {
+				md = d.Metadata[i]
+			}
+			if droppedEntry(p.drops[l], t, d.Lines[i], md) {
+				continue
+			}
 		}
 		b.StreamIndex = append(b.StreamIndex, id-1)
 		b.Timestamps = append(b.Timestamps, t)

@@ -194,7 +194,8 @@ func (db *DB) Series(ctx context.Context, r model.TimeRange, matchers []*labels.
 
 // Volume returns what each stream holds in the range, sorted by labels.Compare.
 // It reads indexes only: at the edges of the range, and where entries have been
-// deleted, it is an estimate by share of time.
+// deleted, it is an estimate by share of time. Where single entries have been
+// deleted by a filter it reads the text around them and counts.
 func (db *DB) Volume(ctx context.Context, r model.TimeRange, matchers []*labels.Matcher) ([]model.StreamVolume, error) {
 	var t streamTable
 	var vols []model.StreamVolume
@@ -242,6 +243,12 @@ func (s *sources) volumes(ctx context.Context, lb lazyBlock, add func(ls labels.
 		return err
 	}
 	for _, p := range parts {
+		if err := s.findGone(p); err != nil {
+			if err = s.damaged(p, err); err != nil {
+				return err
+			}
+			continue
+		}
 		streams, err := p.chunk.Streams(s.scratch[:0])
 		s.scratch = streams
 		if err != nil {
@@ -253,12 +260,20 @@ func (s *sources) volumes(ctx context.Context, lb lazyBlock, add func(ls labels.
 			}
 			kept := 1.0
 			if p.drops != nil {
-				for _, d := range p.drops[i] {
-					kept -= shareOf(closedRange{st.MinTime, st.MaxTime}, d)
+				for k := range p.drops[i] {
+					if d := &p.drops[i][k]; d.filter == nil {
+						kept -= shareOf(closedRange{st.MinTime, st.MaxTime}, d.closedRange)
+					}
 				}
 				kept = max(kept, 0)
 			}
-			add(s.table.labels[p.locals[i]-1], int64(float64(st.Rows)*kept), int64(float64(st.Bytes)*kept), 1, st.MinTime, st.MaxTime, s.rng)
+			rows, bytes := int64(float64(st.Rows)*kept), int64(float64(st.Bytes)*kept)
+			if p.gone != nil {
+				rows, bytes = max(rows-p.gone.rows[i], 0), max(bytes-p.gone.bytes[i], 0)
+			}
+			if rows > 0 {
+				add(s.table.labels[p.locals[i]-1], rows, bytes, 1, st.MinTime, st.MaxTime, s.rng)
+			}
 		}
 	}
 	return nil

@@ -74,11 +74,14 @@ type part struct {
 
 	// A chunk block: locals maps its stream numbers to the reader's, plus one; 0
 	// is a stream that is not wanted. Wanted rows are in [fromRow, toRow).
-	// drops are deleted ranges by stream number, usually nil.
+	// drops are deleted ranges by stream number, usually nil; filtered says that
+	// some of them have a filter, whose rows are in gone as soon as they are known.
 	blk            *block.Block
 	chunk          block.Chunk
 	locals         []uint32
-	drops          [][]closedRange
+	drops          [][]drop
+	filtered       bool
+	gone           *goneRows
 	fromRow, toRow int
 	whole          bool // all rows of all streams are wanted, whatever their time
 
@@ -112,6 +115,7 @@ type sources struct {
 	blocks []lazyBlock
 	stats  *model.SelectStats
 
+	goneDec *textDecoder        // for findGone
 	slab    []uint32            // memory for locals
 	scratch []block.ChunkStream // for expand
 }
@@ -160,7 +164,7 @@ func (s *sources) expand(ctx context.Context, lb lazyBlock) ([]*part, error) {
 
 func (s *sources) partsOf(ctx context.Context, lb lazyBlock) ([]*part, error) {
 	byOrdinal := make([]uint32, lb.blk.Meta.Stats.Streams)
-	var drops map[uint32][]closedRange
+	var drops map[uint32][]drop
 	some := false
 	err := lb.blk.Streams(ctx, s.matchers, func(st index.Selected) error {
 		if !s.rng.overlaps(st.MinTime, st.MaxTime) || int(st.Ordinal) >= len(byOrdinal) {
@@ -168,7 +172,7 @@ func (s *sources) partsOf(ctx context.Context, lb lazyBlock) ([]*part, error) {
 		}
 		if d := dropsOf(st, lb.deletes); len(d) > 0 {
 			if drops == nil {
-				drops = map[uint32][]closedRange{}
+				drops = map[uint32][]drop{}
 			}
 			drops[st.Ordinal] = d
 		}
@@ -215,7 +219,7 @@ func (s *sources) streams(ctx context.Context, b *block.Block, deletes []deletio
 }
 
 // chunkPart returns nil when the chunk block has no wanted row.
-func (s *sources) chunkPart(lb lazyBlock, c *block.Chunk, byOrdinal []uint32, drops map[uint32][]closedRange) (*part, error) {
+func (s *sources) chunkPart(lb lazyBlock, c *block.Chunk, byOrdinal []uint32, drops map[uint32][]drop) (*part, error) {
 	streams, err := c.Streams(s.scratch[:0])
 	s.scratch = streams
 	if err != nil {
@@ -245,11 +249,14 @@ func (s *sources) chunkPart(lb lazyBlock, c *block.Chunk, byOrdinal []uint32, dr
 		}
 		if len(d) > 0 {
 			if p.drops == nil {
-				p.drops = make([][]closedRange, len(streams))
+				p.drops = make([][]drop, len(streams))
 			}
 			p.drops[i] = d
 		}
-		p.whole = p.whole && len(d) == 0
+		for k := range d {
+			p.filtered = p.filtered || d[k].filter != nil
+			p.whole = p.whole && d[k].filter != nil
+		}
 		p.lo, p.hi = min(p.lo, st.MinTime), max(p.hi, st.MaxTime)
 		p.rows += st.Rows
 		p.toRow = row
@@ -261,36 +268,22 @@ func (s *sources) chunkPart(lb lazyBlock, c *block.Chunk, byOrdinal []uint32, dr
 	return p, nil
 }
 
-// dropsOf returns the ranges of time that delete requests take from a stream.
-func dropsOf(st index.Selected, deletes []deletion) []closedRange {
-	var out []closedRange
+// dropsOf returns what delete requests take from a stream.
+func dropsOf(st index.Selected, deletes []deletion) []drop {
+	var out []drop
 	for i := range deletes {
 		d := &deletes[i]
 		r, empty := closed(d.timeRange())
-		if !empty && r.overlaps(st.MinTime, st.MaxTime) && index.Matches(st.Labels, d.parsed) {
-			out = append(out, r)
+		if empty || !r.overlaps(st.MinTime, st.MaxTime) || !index.Matches(st.Labels, d.parsed) {
+			continue
 		}
+		x := drop{closedRange: r}
+		if d.filter != nil {
+			x.filter = &boundFilter{EntryFilter: d.filter, labels: st.Labels}
+		}
+		out = append(out, x)
 	}
 	return out
-}
-
-// covered says whether one of the ranges holds all of r.
-func covered(drops []closedRange, r closedRange) bool {
-	for _, d := range drops {
-		if r.within(d) {
-			return true
-		}
-	}
-	return false
-}
-
-func dropped(drops []closedRange, t int64) bool {
-	for _, d := range drops {
-		if d.contains(t) {
-			return true
-		}
-	}
-	return false
 }
 
 // open opens the chunk block of a part.
@@ -316,8 +309,9 @@ func (s *sources) damaged(p *part, err error) error {
 }
 
 // selectRows appends the rows of a part that are wanted, out of rows [from, to) of
-// decoded columns of streams and times, in the order of rows.
-func (p *part) selectRows(dst []rowRef, streams []uint32, times []int64, from, to int, rng closedRange) []rowRef {
+// decoded columns of streams and times, in the order of rows. It knows nothing of
+// filters but gone, by row of the chunk block; nil for none.
+func (p *part) selectRows(dst []rowRef, streams []uint32, times []int64, from, to int, rng closedRange, gone *goneRows) []rowRef {
 	for i := from; i < to && i < len(times); i++ {
 		l := streams[i]
 		if int(l) >= len(p.locals) {
@@ -328,7 +322,7 @@ func (p *part) selectRows(dst []rowRef, streams []uint32, times []int64, from, t
 		if id == 0 || t < rng.lo || t > rng.hi {
 			continue
 		}
-		if p.drops != nil && dropped(p.drops[l], t) {
+		if p.drops != nil && dropped(p.drops[l], t) || gone != nil && gone.has(i) {
 			continue
 		}
 		dst = append(dst, rowRef{ts: t, id: id - 1, row: uint32(i)})
