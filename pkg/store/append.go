@@ -370,6 +370,7 @@ func (db *DB) apply(g *commitGroup) {
 		db.applyMarks(b.marks)
 		db.tails.publish(b.streams)
 	}
+	db.revisions.appended(g.batches)
 	db.mu.Lock()
 	if db.activated.IsZero() && db.active.Entries() > 0 {
 		db.activated = db.opts.Now()

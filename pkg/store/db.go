@@ -72,7 +72,8 @@ type DB struct {
 	marksMu sync.RWMutex
 	marks   map[string][]byte
 
-	tails tailSet
+	tails     tailSet
+	revisions *revisions
 
 	lastFlush  atomic.Int64 // time of the last flush since Open, by Options.Now, ns
 	walDamage  atomic.Int64 // places of the log that could not be read
@@ -98,7 +99,7 @@ func Open(dir string, opts Options) (_ *DB, err error) {
 		active: head.New(), marks: map[string][]byte{},
 		flushed: make(chan struct{}), stop: make(chan struct{}),
 		kick: make(chan struct{}, 1), flushKick: make(chan struct{}, 1), workKick: make(chan struct{}, 1),
-		group: newCommitGroup(), epoch: 1,
+		group: newCommitGroup(), epoch: 1, revisions: newRevisions(),
 	}
 	db.tails.init()
 	if err := db.prepareDir(); err != nil {

@@ -225,9 +225,11 @@ func (db *DB) publish(metas []*block.Meta, old map[string]bool, change func(*man
 	}
 	blocks = append(blocks, opened...)
 	sortBlocks(blocks)
+	deletes := db.deletes
 	db.blocks, db.deletes = blocks, m.Deletes
 	also()
 	db.mu.Unlock()
+	db.revisions.published(gone, opened, deletes, m.Deletes)
 	for _, b := range gone {
 		if err := b.Close(true); err != nil {
 			db.log.Warn("cannot remove a block that is not needed any more, the next start will", "block", b.Dir(), "err", err)
