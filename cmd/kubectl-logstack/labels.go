@@ -49,7 +49,7 @@ func newLabelsCmd(a *app) *cobra.Command {
 		},
 	}
 	fl := cmd.Flags()
-	f.target.addFlags(fl)
+	f.target.addFlags(a, cmd)
 	f.timeFlags.addFlags(fl, "1h")
 	fl.StringVar(&f.match, "match", "", `Only streams that match a selector: '{namespace="shop"}'.`)
 	fl.StringVarP(&f.format, "output", "o", "table", "table, name (one per line) or json.")
@@ -61,7 +61,7 @@ func (a *app) completeLabels(ctx context.Context, f *labelsFlags, args []string)
 	if len(args) > 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, completionTimeout)
 	defer cancel()
 	client, done, err := a.connect(ctx, f.target)
 	if err != nil {
@@ -119,7 +119,7 @@ func runLabels(ctx context.Context, a *app, f *labelsFlags, name string) error {
 
 // printLabelTable shows how many values each label has, and the first ones:
 // what a person needs to write a selector.
-func printLabelTable(ctx context.Context, a *app, client *lokiapi.Client, req lokiapi.MetadataRequest, names []string) error {
+func printLabelTable(ctx context.Context, a *app, client *remote, req lokiapi.MetadataRequest, names []string) error {
 	const examples = 4
 	rows := make([][]string, 0, len(names))
 	for _, n := range names {

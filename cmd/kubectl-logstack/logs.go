@@ -62,7 +62,7 @@ What to show is named as in kubectl and stern:
 		},
 	}
 	fl := cmd.Flags()
-	f.target.addFlags(fl)
+	f.target.addFlags(a, cmd)
 	f.timeFlags.addFlags(fl, "1h")
 	fl.StringVarP(&f.container, "container", "c", "", "Only this container (a name or a regular expression).")
 	fl.IntVar(&f.tail, "tail", -1, "Only the newest lines of the range; -1 shows all (with --follow 100).")
@@ -115,12 +115,12 @@ func runLogs(ctx context.Context, a *app, f *logsFlags, what string) error {
 		case limit == 0:
 			limit = -1
 		}
-		return followLines(ctx, client, query, start, limit, p)
+		return followLines(ctx, a, client, query, start, limit, p)
 	}
 	if f.tail == 0 {
 		return p.flush()
 	}
-	n, err := showLines(ctx, client, query, start, end, max(0, f.tail), false, p)
+	n, err := showLines(ctx, a, client, query, start, end, max(0, f.tail), false, p)
 	if err == nil && n == 0 {
 		where := "namespace " + namespace
 		if namespace == "" {

@@ -4,20 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/kube"
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
 	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
+	"github.com/logstack-dev/kubectl-logstack/pkg/output"
 )
 
 type queryFlags struct {
@@ -68,7 +69,7 @@ query.`,
 		},
 	}
 	fl := cmd.Flags()
-	f.target.addFlags(fl)
+	f.target.addFlags(a, cmd)
 	f.timeFlags.addFlags(fl, "1h")
 	fl.IntVar(&f.limit, "limit", 100, "Most lines to show; 0 shows all.")
 	fl.BoolVar(&f.forward, "forward", false, "Take the oldest lines of the range instead of the newest.")
@@ -125,9 +126,9 @@ func runQuery(ctx context.Context, a *app, f *queryFlags, query string) error {
 	}
 	defer done()
 	if f.follow {
-		return followLines(ctx, client, query, start, f.limit, p)
+		return followLines(ctx, a, client, query, start, f.limit, p)
 	}
-	n, err := showLines(ctx, client, query, start, end, f.limit, f.forward, p)
+	n, err := showLines(ctx, a, client, query, start, end, f.limit, f.forward, p)
 	if err != nil {
 		return err
 	}
@@ -157,132 +158,109 @@ func checkFollow(follow bool, to, format string) error {
 	return nil
 }
 
-// pageSize is the most lines of one answer that is sorted in memory: Loki's
-// own limit, so that a foreign server accepts it.
-const pageSize = 5000
+// clockSkew is how far into the future a range without an end reaches: clocks
+// of nodes differ.
+const clockSkew = time.Minute
 
 // showLines prints up to limit lines, oldest first, and returns their number.
-// More than a page comes as an export stream: any size, flat memory.
-func showLines(ctx context.Context, client *lokiapi.Client, query string, start, end time.Time, limit int, forward bool, p linePrinter) (int, error) {
+// All lines (limit 0) take flat memory; the newest of many have to be turned
+// around.
+func showLines(ctx context.Context, a *app, r *remote, query string, start, end time.Time, limit int, forward bool, p linePrinter) (int, error) {
+	req := lokiapi.RangeRequest{Query: query, Start: start, End: end, Limit: limit, Direction: model.Backward}
 	if end.IsZero() {
-		// A little ahead: clocks of nodes differ.
-		end = time.Now().Add(time.Minute)
+		req.End = time.Now().Add(clockSkew)
 	}
-	r := lokiapi.RangeRequest{Query: query, Start: start, End: end, Limit: limit, Direction: model.Backward}
 	if forward || limit == 0 {
-		r.Direction = model.Forward
+		req.Direction = model.Forward
 	}
-	if limit == 0 || limit > pageSize {
-		return exportLines(ctx, client, r, p)
-	}
-	resp, err := client.QueryRange(ctx, r)
-	if err != nil {
-		return 0, explainAnswer(err)
-	}
-	rows := rowsOf(resp, r.Direction)
-	if r.Direction == model.Backward {
-		slices.Reverse(rows)
-	}
-	for _, row := range rows {
-		if err := p.print(row); err != nil {
-			return 0, err
-		}
-	}
-	return len(rows), p.flush()
-}
-
-func exportLines(ctx context.Context, client *lokiapi.Client, r lokiapi.RangeRequest, p linePrinter) (int, error) {
-	stream, err := client.Export(ctx, r)
-	if err != nil {
-		return 0, explainAnswer(err)
-	}
-	defer stream.Close()
 	var newestFirst []row
-	n := 0
-	for {
-		ev, err := stream.Next()
-		if errors.Is(err, io.EOF) {
-			break
+	x := newExport(a, req)
+	err := r.entries(ctx, req, func(e row) error {
+		x.count(e)
+		if req.Direction == model.Backward {
+			newestFirst = append(newestFirst, e)
+			return nil
 		}
-		if err != nil {
-			_ = p.flush()
-			return n, explainAnswer(err)
-		}
-		if ev.Kind != lokiapi.EventEntry {
-			continue
-		}
-		n++
-		if r.Direction == model.Backward {
-			newestFirst = append(newestFirst, row{ev.Labels, ev.Entry})
-		} else if err := p.print(row{ev.Labels, ev.Entry}); err != nil {
-			return n, err
-		}
-	}
-	for _, row := range slices.Backward(newestFirst) {
-		if err := p.print(row); err != nil {
-			return n, err
-		}
-	}
-	return n, p.flush()
-}
-
-// followLines prints the newest lines since start and goes on with live ones
-// until the context ends. A broken connection is taken up again where it broke.
-func followLines(ctx context.Context, client *lokiapi.Client, query string, start time.Time, limit int, p linePrinter) error {
-	if limit == 0 {
-		limit = pageSize
-	}
-	stream, err := client.TailNDJSON(ctx, lokiapi.TailRequest{Query: query, Start: start, Limit: limit})
-	if err != nil {
-		return explainAnswer(err)
-	}
-	defer stream.Close()
-	live := false
-	for {
-		ev, err := stream.Next()
-		if ctx.Err() != nil {
-			// Ctrl-C is how a follow ends.
-			return errors.Join(p.flush(), context.Canceled)
-		}
-		if err != nil {
-			_ = p.flush()
-			if errors.Is(err, io.EOF) {
-				return errors.New("the collector ended the stream (is it restarting?); run the command again")
-			}
-			return explainAnswer(err)
-		}
-		switch ev.Kind {
-		case lokiapi.EventEntry:
-			err = p.print(row{ev.Labels, ev.Entry})
-		case lokiapi.EventLive:
-			live = true
-		case lokiapi.EventDropped:
-			err = p.print(row{Entry: lokiapi.Entry{Timestamp: time.Now().UnixNano(), Line: fmt.Sprintf("%d lines were not shown: this reader was too slow for them (they are stored)", ev.Dropped)}, labels: labels.FromStrings(gapLabel, "slow_reader")})
-		}
-		if err == nil && live {
-			err = p.flush()
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// rowsOf flattens an answer into the order of the query.
-func rowsOf(resp *lokiapi.QueryResponse, d model.Direction) []row {
-	var rows []row
-	for _, s := range resp.Streams {
-		for _, e := range s.Entries {
-			rows = append(rows, row{s.Labels, e})
-		}
-	}
-	slices.SortStableFunc(rows, func(x, y row) int {
-		if d == model.Forward {
-			return int(min(1, max(-1, x.Timestamp-y.Timestamp)))
-		}
-		return int(min(1, max(-1, y.Timestamp-x.Timestamp)))
+		return p.print(e)
 	})
-	return rows
+	x.bar.Clear()
+	for _, e := range slices.Backward(newestFirst) {
+		if perr := p.print(e); perr != nil && err == nil {
+			err = perr
+		}
+	}
+	if ferr := p.flush(); ferr != nil && err == nil {
+		err = ferr
+	}
+	if err != nil {
+		x.advise(a, err)
+	}
+	return x.lines, explainAnswer(err)
+}
+
+// export watches the lines of a query go by, for the progress and for advice
+// when they end too early.
+type export struct {
+	bar         *output.Bar
+	req         lokiapi.RangeRequest
+	end         time.Time // of the range, or now
+	lines       int
+	bytes       int64
+	first, last int64 // timestamps
+}
+
+// newExport has a progress bar when a person waits for a file: lines on the
+// same terminal would tear it to pieces.
+func newExport(a *app, req lokiapi.RangeRequest) *export {
+	x := &export{req: req, end: req.End}
+	if now := time.Now(); x.end.After(now) {
+		x.end = now
+	}
+	if req.Limit == 0 || req.Limit > pageSize {
+		t := a.err()
+		t.Interactive = t.Interactive && !a.out().Interactive
+		x.bar = output.NewBar(a.ErrOut, t)
+	}
+	return x
+}
+
+func (x *export) count(r row) {
+	if x.lines == 0 {
+		x.first = r.Timestamp
+	}
+	x.lines++
+	x.bytes += int64(len(r.Line))
+	x.last = r.Timestamp
+	if x.bar.Due() {
+		x.bar.Draw(x.fraction(), fmt.Sprintf("%s lines, %s, at %s",
+			humanize.Comma(int64(x.lines)), humanize.IBytes(uint64(x.bytes)), time.Unix(0, x.last).Format(time.DateTime)))
+	}
+}
+
+// fraction is how much of the way is done: by time, from the first line there
+// was, or by number where that is nearer to its end.
+func (x *export) fraction() float64 {
+	whole, part := float64(x.end.UnixNano()-x.first), float64(x.last-x.first)
+	if x.req.Direction == model.Backward {
+		whole, part = float64(x.first-x.req.Start.UnixNano()), float64(x.first-x.last)
+	}
+	f := 0.0
+	if whole > 0 {
+		f = min(max(part/whole, 0), 1)
+	}
+	if x.req.Limit > 0 {
+		f = max(f, float64(x.lines)/float64(x.req.Limit))
+	}
+	return f
+}
+
+// advise says how to go on where an export of all lines ended too early.
+func (x *export) advise(a *app, err error) {
+	if x.req.Limit != 0 || x.lines == 0 || errors.Is(err, syscall.EPIPE) {
+		return
+	}
+	fmt.Fprintf(a.ErrOut, "stopped after %s lines; go on with --from %s (lines of that very moment come again)\n",
+		humanize.Comma(int64(x.lines)), time.Unix(0, x.last).UTC().Format(time.RFC3339Nano))
 }
 
 // explainAnswer makes the server's refusals readable.

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
+)
+
+// TestPages reads everything from a Loki that gives little at a time, has many
+// entries of one timestamp and orders those anew at every request.
+func TestPages(t *testing.T) {
+	base := time.Unix(1700000000, 0)
+	rnd := rand.New(rand.NewPCG(1, 2))
+	l := &fakeLoki{t: t, maxLimit: 50, rnd: rnd}
+	for i := range 700 {
+		l.entries = append(l.entries, fakeEntry{fmt.Sprint("app", i%3), base.UnixNano() + rnd.Int64N(40), fmt.Sprint("line ", i)})
+	}
+	slices.SortStableFunc(l.entries, func(x, y fakeEntry) int { return int(x.ts - y.ts) })
+	r := l.start()
+	for _, d := range []model.Direction{model.Forward, model.Backward} {
+		for _, limit := range []int{0, 1, 49, 50, 51, 333} {
+			var got []fakeEntry
+			err := r.entries(t.Context(), lokiapi.RangeRequest{Query: `{app=~".+"}`, Start: base, End: base.Add(time.Hour), Limit: limit, Direction: d}, func(e row) error {
+				got = append(got, fakeEntry{e.labels.Get("app"), e.Timestamp, e.Line})
+				return nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			order := func(x, y fakeEntry) int {
+				if d == model.Backward {
+					x, y = y, x
+				}
+				return int(x.ts - y.ts)
+			}
+			if !slices.IsSortedFunc(got, order) {
+				t.Errorf("%s, limit %d: not in order", d, limit)
+			}
+			want := len(l.entries)
+			if limit > 0 {
+				want = limit
+			}
+			lines := map[string]int{}
+			for _, e := range got {
+				if lines[e.line]++; lines[e.line] > 1 {
+					t.Fatalf("%s, limit %d: %s came twice", d, limit, e.line)
+				}
+			}
+			if len(got) != want {
+				t.Errorf("%s, limit %d: %d entries, want %d", d, limit, len(got), want)
+			}
+		}
+	}
+}
+
+// TestPagesOneTimestamp ends with a clear error where a page cannot get past
+// one timestamp: nothing is left out silently.
+func TestPagesOneTimestamp(t *testing.T) {
+	base := time.Unix(1700000000, 0)
+	l := &fakeLoki{t: t, maxLimit: 10, entries: times("a", base, 0, 11)}
+	n := 0
+	err := l.start().entries(t.Context(), lokiapi.RangeRequest{Query: `{app="a"}`, Start: base, End: base.Add(time.Hour), Direction: model.Forward}, func(row) error {
+		n++
+		return nil
+	})
+	var same *sameTimeError
+	if !errors.As(err, &same) || n != 10 || !strings.Contains(err.Error(), "2023-11-14T22:13:20Z") {
+		t.Errorf("%d entries, %v", n, err)
+	}
+}
+
+// TestExportStops sees that an error of the reader ends a paged export at once.
+func TestExportStops(t *testing.T) {
+	base := time.Unix(1700000000, 0)
+	l := &fakeLoki{t: t, maxLimit: 10, entries: times("a", base, time.Second, 100)}
+	n := 0
+	err := l.start().entries(t.Context(), lokiapi.RangeRequest{Query: `{app="a"}`, Start: base, End: base.Add(time.Hour), Direction: model.Forward}, func(row) error {
+		if n++; n == 15 {
+			return io.ErrClosedPipe
+		}
+		return nil
+	})
+	if !errors.Is(err, io.ErrClosedPipe) || n != 15 {
+		t.Errorf("%d entries, %v", n, err)
+	}
+}
+
+// memoryPrinter collects lines.
+type memoryPrinter struct {
+	lines []string
+	limit int
+	stop  context.CancelFunc
+}
+
+func (p *memoryPrinter) print(r row) error {
+	p.lines = append(p.lines, r.Line)
+	if len(p.lines) == p.limit {
+		p.stop()
+	}
+	return nil
+}
+
+func (p *memoryPrinter) flush() error { return nil }
+
+// TestFollowReconnects takes up a broken WebSocket tail: what came in between
+// is fetched, what was shown is not shown again, late lines are.
+func TestFollowReconnects(t *testing.T) {
+	base := time.Unix(1700000000, 0)
+	all := times("a", base, time.Second, 6)
+	twin := fakeEntry{"b", all[1].ts, "b twin"}
+	l := &fakeLoki{t: t, maxLimit: 5000}
+	l.entries = append(slices.Clone(all[:4]), twin)
+	l.tails = [][]fakeEntry{
+		{all[0], twin, {}, all[1]}, // then it breaks; all[2] and all[3] are missed
+		{all[0], twin, all[1], all[2], all[3], all[4], all[5]},
+	}
+	slices.SortStableFunc(l.entries, func(x, y fakeEntry) int { return int(x.ts - y.ts) })
+	ctx, stop := context.WithCancel(t.Context())
+	p := &memoryPrinter{limit: 8, stop: stop}
+	var notes []string
+	f := &follower{
+		remote: l.start(), query: `{app=~".+"}`, out: p,
+		note:    func(s string) { notes = append(notes, s) },
+		backoff: func(int) time.Duration { return 0 },
+	}
+	if err := f.run(ctx, base, 100); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	want := []string{"a 0", "b twin", "2 lines were not shown: this reader was too slow for them (they are stored)", "a 1", "a 2", "a 3", "a 4", "a 5"}
+	if d := cmp.Diff(want, p.lines); d != "" {
+		t.Error(d)
+	}
+	if len(notes) != 1 || !strings.Contains(notes[0], "max duration") {
+		t.Errorf("notes: %q", notes)
+	}
+}
+
+// TestFollowGivesUp ends a follow that is refused, and one that never began.
+func TestFollowGivesUp(t *testing.T) {
+	base := time.Unix(1700000000, 0)
+	for name, tails := range map[string][][]fakeEntry{"at once": nil, "later": {times("a", base, time.Second, 2)}} {
+		l := &fakeLoki{t: t, maxLimit: 5000, tails: tails}
+		f := &follower{
+			remote: l.start(), query: `{app="a"}`, out: &memoryPrinter{},
+			note: func(string) {}, backoff: func(int) time.Duration { return 0 },
+		}
+		var status *lokiapi.StatusError
+		if err := f.run(t.Context(), base, 100); !errors.As(err, &status) || status.Code != 400 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestRecent forgets what is too old to come again.
+func TestRecent(t *testing.T) {
+	var r recent
+	for i := range 1000 {
+		ts := int64(i) * int64(time.Second)
+		r.add(ts, entryKey{timestamp: ts})
+	}
+	if len(r.counts) > 25 || r.counts[entryKey{timestamp: 999e9}] != 1 || r.counts[entryKey{timestamp: 990e9}] != 1 {
+		t.Errorf("%d are known", len(r.counts))
+	}
+	if got := r.from(); !got.Equal(time.Unix(989, 0)) {
+		t.Errorf("it begins again at %s", got)
+	}
+	r.add(5e9, entryKey{timestamp: 5e9})
+	if r.newest != 999e9 || r.counts[entryKey{timestamp: 5e9}] != 0 {
+		t.Error("a late entry moved the place")
+	}
+}

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"maps"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
+)
+
+// tail opens a live tail: our own form, which passes every proxy, else Loki's
+// WebSocket. Only the former says where stored entries end and live ones begin.
+func (r *remote) tail(ctx context.Context, req lokiapi.TailRequest) (stream *lokiapi.TailStream, tellsLive bool, err error) {
+	stream, err = r.TailNDJSON(ctx, req)
+	if !isUnknownPath(err) {
+		return stream, true, err
+	}
+	c := *r.Client
+	if r.upgrade != nil {
+		c.HTTP = r.upgrade
+	}
+	stream, err = c.TailWebSocket(ctx, req)
+	return stream, false, err
+}
+
+// followLines prints the newest lines since start and goes on with live ones
+// until the context ends. A broken connection is taken up again where it broke.
+func followLines(ctx context.Context, a *app, r *remote, query string, start time.Time, limit int, p linePrinter) error {
+	if limit == 0 {
+		limit = pageSize
+	}
+	f := &follower{
+		remote: r, query: query, out: p, backoff: reconnectBackoff,
+		note: func(text string) { fmt.Fprintln(a.ErrOut, "note: "+text) },
+	}
+	err := f.run(ctx, start, limit)
+	if ferr := p.flush(); ferr != nil && err == nil {
+		err = ferr
+	}
+	return explainAnswer(err)
+}
+
+// follower is one follow: several tails, if need be.
+type follower struct {
+	remote *remote
+	query  string
+	out    linePrinter
+	// note tells of trouble that is being dealt with.
+	note func(string)
+	// backoff is the wait before the n-th try in a row, counted from 0.
+	backoff func(n int) time.Duration
+
+	recent recent
+	// again are entries that were shown and come again after a new beginning.
+	again map[entryKey]int
+}
+
+// maxReconnects is how often in a row a tail is opened in vain.
+const maxReconnects = 5
+
+func reconnectBackoff(n int) time.Duration { return time.Second << min(n, 4) }
+
+// finalError is one that another try does not mend.
+type finalError struct{ err error }
+
+func (e *finalError) Error() string { return e.err.Error() }
+
+// run follows until the context ends or the server cannot be reached. The
+// context's end is context.Canceled.
+func (f *follower) run(ctx context.Context, start time.Time, limit int) error {
+	for failed := 0; ; {
+		shown := f.recent.total
+		err := f.stream(ctx, start, limit)
+		var final *finalError
+		switch {
+		case ctx.Err() != nil:
+			// Ctrl-C is how a follow ends.
+			return context.Canceled
+		case errors.As(err, &final):
+			return final.err
+		case f.recent.total > shown:
+			failed = 0
+		}
+		if failed++; failed > maxReconnects {
+			return err
+		}
+		if ferr := f.out.flush(); ferr != nil {
+			return ferr
+		}
+		f.note("the connection broke (" + firstLineOf(err) + "); taking it up again")
+		if sleep(ctx, f.backoff(failed-1)) != nil {
+			return context.Canceled
+		}
+	}
+}
+
+// stream follows one connection to its end, which is always an error.
+func (f *follower) stream(ctx context.Context, start time.Time, limit int) error {
+	if f.recent.total > 0 {
+		// First what came in between, however much: a tail begins with a page
+		// at most.
+		start, limit = f.recent.from(), pageSize
+		f.again = maps.Clone(f.recent.counts)
+		err := f.remote.entries(ctx, lokiapi.RangeRequest{
+			Query: f.query, Start: start, End: time.Now().Add(clockSkew), Direction: model.Forward,
+		}, f.show)
+		if err != nil {
+			return f.classify(err)
+		}
+		start, f.again = f.recent.from(), maps.Clone(f.recent.counts)
+	}
+	stream, tellsLive, err := f.remote.tail(ctx, lokiapi.TailRequest{Query: f.query, Start: start, Limit: limit})
+	if err != nil {
+		return f.classify(err)
+	}
+	defer stream.Close() //nolint:errcheck // always nil
+	live := !tellsLive
+	for {
+		ev, err := stream.Next()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				return errors.New("the server ended it")
+			}
+			return err
+		}
+		switch ev.Kind {
+		case lokiapi.EventEntry:
+			err = f.show(row{ev.Labels, ev.Entry})
+		case lokiapi.EventLive:
+			live = true
+		case lokiapi.EventDropped:
+			err = f.out.print(droppedRow(ev.Dropped))
+		}
+		if err == nil && live {
+			err = f.out.flush()
+		}
+		if err != nil {
+			return &finalError{err}
+		}
+	}
+}
+
+func droppedRow(n int) row {
+	return row{
+		Entry:  lokiapi.Entry{Timestamp: time.Now().UnixNano(), Line: fmt.Sprintf("%d lines were not shown: this reader was too slow for them (they are stored)", n)},
+		labels: labels.FromStrings(gapLabel, "slow_reader"),
+	}
+}
+
+// show prints an entry unless it comes again.
+func (f *follower) show(r row) error {
+	k := keyOf(r)
+	if f.again[k] > 0 {
+		f.again[k]--
+		return nil
+	}
+	f.recent.add(r.Timestamp, k)
+	return f.out.print(r)
+}
+
+// classify tells refusals, which stay, from failures, which may pass. A follow
+// that never began is not tried again.
+func (f *follower) classify(err error) error {
+	var status *lokiapi.StatusError
+	if f.recent.total == 0 || errors.As(err, &status) && status.Code < 500 && status.Code != http.StatusTooManyRequests {
+		return &finalError{err}
+	}
+	return err
+}
+
+// lateness is how far apart in time neighbours of a live tail usually are:
+// lines come in the order in which they were stored, not in that of their
+// timestamps.
+const lateness = 10 * time.Second
+
+// entryKey stands for an entry; two that are equal have the same.
+type entryKey struct {
+	timestamp int64
+	hash      uint64
+}
+
+var hashSeed = maphash.MakeSeed()
+
+func keyOf(r row) entryKey {
+	return entryKey{r.Timestamp, maphash.String(hashSeed, identity(r))}
+}
+
+// recent counts the entries of the last moments, to know them again. Its
+// memory is bounded by what a tail brings in twice the lateness.
+type recent struct {
+	first  int64 // timestamp of the entry that came first
+	newest int64
+	counts map[entryKey]int
+	total  int
+	pruned int64 // newest at the last pruning
+}
+
+func (r *recent) add(ts int64, k entryKey) {
+	if r.counts == nil {
+		r.counts = map[entryKey]int{}
+		r.first, r.newest, r.pruned = ts, ts, ts
+	}
+	r.total++
+	r.newest = max(r.newest, ts)
+	if ts < r.newest-int64(lateness) {
+		return
+	}
+	r.counts[k]++
+	if r.newest-r.pruned > int64(lateness) {
+		oldest := r.newest - int64(lateness)
+		maps.DeleteFunc(r.counts, func(k entryKey, _ int) bool { return k.timestamp < oldest })
+		r.pruned = r.newest
+	}
+}
+
+// from is where a new beginning starts: what was shown since is known. Nothing
+// from before the first entry is wanted, the limit left it out.
+func (r *recent) from() time.Time { return time.Unix(0, max(r.first, r.newest-int64(lateness))) }
