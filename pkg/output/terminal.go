@@ -3,6 +3,7 @@ package output
 import (
 	"io"
 	"os"
+	"strings"
 
 	"golang.org/x/term"
 )
@@ -13,6 +14,8 @@ type Terminal struct {
 	Interactive bool
 	// Color is true when escape sequences are welcome.
 	Color bool
+	// Unicode is true when the locale has characters beyond ASCII.
+	Unicode bool
 	// Width in columns; 0 when unknown or not a terminal: do not wrap.
 	Width int
 }
@@ -30,7 +33,7 @@ const (
 
 // Detect looks at the writer and the environment.
 func Detect(w io.Writer, mode ColorMode) Terminal {
-	var t Terminal
+	t := Terminal{Unicode: unicodeLocale(os.Getenv)}
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		t.Interactive = os.Getenv("TERM") != "dumb"
 		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
@@ -46,6 +49,17 @@ func Detect(w io.Writer, mode ColorMode) Terminal {
 		t.Color = t.Interactive && !off
 	}
 	return t
+}
+
+// unicodeLocale looks at the first of the variables that POSIX looks at for the
+// kind of characters. Windows has none of them; its terminal tells by WT_SESSION.
+func unicodeLocale(get func(string) string) bool {
+	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
+		if v := strings.ToLower(get(name)); v != "" {
+			return strings.Contains(v, "utf-8") || strings.Contains(v, "utf8")
+		}
+	}
+	return get("WT_SESSION") != ""
 }
 
 // Style is a terminal attribute (SGR parameter).
