@@ -29,6 +29,8 @@ import (
 type Store interface {
 	// Append returns when the batch is durable. It keeps nothing of it.
 	Append(ctx context.Context, b *model.Batch) error
+	// Select reads entries; the caller closes the iterator.
+	Select(ctx context.Context, r model.SelectRequest) (model.BatchIterator, error)
 	// Tail subscribes to entries that become durable from now on.
 	Tail(ctx context.Context, r model.TailRequest) (model.BatchIterator, error)
 	LabelNames(ctx context.Context, r model.TimeRange, ms []*labels.Matcher) ([]string, error)
