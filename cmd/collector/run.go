@@ -37,6 +37,10 @@ const (
 // settleTime is when the start is over, informers included.
 const settleTime = 15 * time.Second
 
+// deleteDelay is how long a delete request can be cancelled, as in Loki. Nobody
+// sees the entries in the meantime.
+const deleteDelay = 24 * time.Hour
+
 // run starts the parts, waits for a signal or a failure, and stops them in the
 // reverse order: sources, tails, HTTP, store. Nothing acknowledged is lost even
 // without the stop: it is in the write-ahead log.
@@ -161,6 +165,8 @@ func (p *parts) openStore() error {
 	o.MaxDiskBytes = p.cfg.maxDisk
 	o.MemoryLimit = p.plan.store
 	o.SyncInterval = p.cfg.syncInterval
+	o.DeleteDelay = deleteDelay
+	o.CompileFilter = server.CompileDeleteFilter
 	o.Logger = p.log.With("part", "store")
 	o.Registerer = p.registry
 	start := time.Now()

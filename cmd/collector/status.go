@@ -88,11 +88,15 @@ func newStoreStatus(s store.Status) storeStatus {
 func statusCode(err error) int {
 	var full *store.DiskFullError
 	var invalid *store.InvalidBatchError
+	var badDelete *store.InvalidDeleteError
+	var begun *store.DeleteBegunError
 	switch {
 	case errors.As(err, &full):
 		return http.StatusInsufficientStorage
-	case errors.As(err, &invalid):
+	case errors.As(err, &invalid), errors.As(err, &badDelete), errors.As(err, &begun):
 		return http.StatusBadRequest
+	case errors.Is(err, store.ErrNoDelete):
+		return http.StatusNotFound
 	case errors.Is(err, store.ErrClosed):
 		return http.StatusServiceUnavailable
 	}

@@ -28,6 +28,17 @@ func listen(t *testing.T) (*lokiapi.Client, *store.DB, *server.Server) {
 	}
 	s := server.New(server.Options{StatusCode: statusCode})
 	s.SetBackend(db, engine.New(db, engine.Options{}))
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return serveHTTP(t, s), db, s
+}
+
+// serveHTTP returns a client of the server, which ends with the test.
+func serveHTTP(t *testing.T, s *server.Server) *lokiapi.Client {
+	t.Helper()
 	srv := httptest.NewServer(s.Handler())
 	transport := &http.Transport{}
 	t.Cleanup(func() {
@@ -36,11 +47,8 @@ func listen(t *testing.T) (*lokiapi.Client, *store.DB, *server.Server) {
 			t.Error(err)
 		}
 		srv.Close()
-		if err := db.Close(); err != nil {
-			t.Error(err)
-		}
 	})
-	return &lokiapi.Client{HTTP: &http.Client{Transport: transport}, BaseURL: srv.URL}, db, s
+	return &lokiapi.Client{HTTP: &http.Client{Transport: transport}, BaseURL: srv.URL}
 }
 
 // TestTailWhilePushing opens tails on both transports while four clients push
@@ -162,6 +170,9 @@ func TestStatusCode(t *testing.T) {
 	}{
 		{&store.DiskFullError{Dir: "d", Err: errors.New("no space")}, 507},
 		{fmt.Errorf("storing a push: %w", &store.InvalidBatchError{Reason: "x"}), 400},
+		{&store.InvalidDeleteError{Reason: "x"}, 400},
+		{&store.DeleteBegunError{ID: "x"}, 400},
+		{fmt.Errorf("%w: x", store.ErrNoDelete), 404},
 		{store.ErrClosed, 503},
 		{errors.New("other"), 0},
 	} {

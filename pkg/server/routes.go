@@ -37,4 +37,5 @@ func (s *Server) adminRoutes(plain func(pattern, route string, h http.HandlerFun
 	plain("GET "+lokiapi.StatusPath, lokiapi.StatusPath, s.status)
 	plain("GET "+lokiapi.EchoPath, lokiapi.EchoPath, s.echo)
 	plain("POST /flush", "/flush", s.withBackend(s.flush))
+	s.deleteRoutes(plain)
 }
