@@ -25,6 +25,6 @@
 // weight, for a reader that only looks at a sample.
 //
 // The package knows no store, no query language and no HTTP. A library would
-// have been welcome; the ones for Go are either abandoned or allocate for each
-// word of each line.
+// have been welcome: of those for Go, github.com/faceair/drain is three commits
+// of 2022 and splits the line into new strings each time, others have no users.
 package patterns

@@ -54,7 +54,7 @@ func (s *Server) drilldownLimits(w http.ResponseWriter, r *http.Request) {
 			"volume_enabled":              true,
 			"volume_max_series":           maxVolumeSeries,
 		},
-		"pattern_ingester_enabled": false,
+		"pattern_ingester_enabled": true,
 		"version":                  version.Version,
 	}))
 }

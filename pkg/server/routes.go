@@ -21,6 +21,7 @@ func (s *Server) exploreRoutes(read func(path string, h handlerFunc)) {
 	read(v1+"/index/volume", s.lookup(s.volume))
 	read(v1+"/index/volume_range", s.lookup(s.volumeRange))
 	read(v1+"/detected_labels", s.lookup(s.detectedLabels))
+	read(v1+"/patterns", s.lookup(s.patterns))
 	// These wait for their turn as queries, where they run one.
 	read(v1+"/detected_fields", s.detectedFields)
 	read(v1+"/detected_field/{name}/values", s.detectedFieldValues)
