@@ -31,7 +31,8 @@ type Expr interface {
 }
 
 // MetricExpr is an expression that evaluates to numbers: *RangeAggregation,
-// *VectorAggregation, *BinaryExpr, *LabelReplace, *Vector or *Literal.
+// *VectorAggregation, *BinaryExpr, *LabelReplace, *Vector, *Literal or *Call,
+// and *Subquery as an argument of a *Call.
 type MetricExpr interface {
 	Expr
 	metricNode()
@@ -51,7 +52,8 @@ type LogSelector struct {
 
 // Stage is one step after the selector: *LineFilter, *JSONParser,
 // *LogfmtParser, *RegexpParser, *PatternParser, *Unpack, *Decolorize,
-// *LabelFilter, *LineFormat, *LabelFormat, *DropLabels or *KeepLabels.
+// *LabelFilter, *LineFormat, *LabelFormat, *DropLabels, *KeepLabels or
+// *DistinctLabels.
 type Stage interface {
 	Node
 	stageNode()
@@ -62,12 +64,14 @@ type LineFilterOp uint8
 
 // The line filter operators.
 const (
-	LineContains    LineFilterOp = iota // |=  substring, or ip()
-	LineNotContains                     // !=
-	LineMatches                         // |~  regular expression, not anchored, "." matches newline
-	LineNotMatches                      // !~
-	LinePattern                         // |>  pattern of literals and <_>, see ParseLinePattern
-	LineNotPattern                      // !>
+	LineContains        LineFilterOp = iota // |=  substring, or ip()
+	LineNotContains                         // !=
+	LineMatches                             // |~  regular expression, not anchored, "." matches newline
+	LineNotMatches                          // !~
+	LinePattern                             // |>  pattern of literals and <_>, see ParseLinePattern
+	LineNotPattern                          // !>
+	LineContainsFold                        // |=i substring in any case, an extension
+	LineNotContainsFold                     // !=i
 )
 
 // Negated says whether the filter keeps the lines that do not match.
@@ -105,7 +109,10 @@ type Extraction struct {
 
 // JSONParser is "| json". Without Extractions it takes everything.
 type JSONParser struct {
-	Position    Pos
+	Position Pos
+	// Arrays (--arrays, an extension) takes the elements of arrays too, with
+	// their index in the name: tags_0. Never together with Extractions.
+	Arrays      bool
 	Extractions []Extraction
 }
 
@@ -258,6 +265,14 @@ type KeepLabels struct {
 	Items    []LabelItem
 }
 
+// DistinctLabels is "| distinct a, b", an extension: of the lines with equal
+// values of these labels it keeps the first, in the direction of the query. A
+// missing label is "". It is for log queries only.
+type DistinctLabels struct {
+	Position Pos
+	Labels   []string
+}
+
 // Conversion says how unwrap turns the label's text into a number.
 type Conversion uint8
 
@@ -300,6 +315,7 @@ const (
 	OpFirstOverTime
 	OpLastOverTime
 	OpAbsentOverTime
+	OpCountDistinctOverTime // an extension
 )
 
 // RangeAggregation turns the entries of a window into a number per label set:
@@ -309,7 +325,9 @@ type RangeAggregation struct {
 	Position Pos
 	Op       RangeOp
 	// Param is the quantile of OpQuantileOverTime (any float ≥ 0), else 0.
-	Param    float64
+	Param float64
+	// Label is the label whose values OpCountDistinctOverTime counts, else "".
+	Label    string
 	Selector *LogSelector
 	// Range is the length of the window, ≥ 0: the window at t is
 	// (t-Offset-Range, t-Offset]. It is written before or after the stages; the
@@ -320,7 +338,8 @@ type RangeAggregation struct {
 	// Unwrap is nil where the lines themselves are counted or measured.
 	Unwrap *Unwrap
 	// Grouping is nil when all labels are kept. It is only there for operations
-	// that allow it (avg, min, max, stddev, stdvar, quantile, first, last).
+	// that allow it (avg, min, max, stddev, stdvar, quantile, first, last,
+	// count_distinct).
 	Grouping *Grouping
 }
 
@@ -451,6 +470,7 @@ func (n *LineFormat) Pos() Pos        { return n.Position } // Pos implements No
 func (n *LabelFormat) Pos() Pos       { return n.Position } // Pos implements Node.
 func (n *DropLabels) Pos() Pos        { return n.Position } // Pos implements Node.
 func (n *KeepLabels) Pos() Pos        { return n.Position } // Pos implements Node.
+func (n *DistinctLabels) Pos() Pos    { return n.Position } // Pos implements Node.
 func (n *BoolFilter) Pos() Pos        { return n.Position } // Pos implements Node.
 func (n *StringFilter) Pos() Pos      { return n.Position } // Pos implements Node.
 func (n *NumberFilter) Pos() Pos      { return n.Position } // Pos implements Node.
@@ -465,6 +485,8 @@ func (n *BinaryExpr) Pos() Pos        { return n.Position } // Pos implements No
 func (n *LabelReplace) Pos() Pos      { return n.Position } // Pos implements Node.
 func (n *Vector) Pos() Pos            { return n.Position } // Pos implements Node.
 func (n *Literal) Pos() Pos           { return n.Position } // Pos implements Node.
+func (n *Call) Pos() Pos              { return n.Position } // Pos implements Node.
+func (n *Subquery) Pos() Pos          { return n.Position } // Pos implements Node.
 
 func (*LogSelector) exprNode()       {}
 func (*RangeAggregation) exprNode()  {}
@@ -473,6 +495,8 @@ func (*BinaryExpr) exprNode()        {}
 func (*LabelReplace) exprNode()      {}
 func (*Vector) exprNode()            {}
 func (*Literal) exprNode()           {}
+func (*Call) exprNode()              {}
+func (*Subquery) exprNode()          {}
 
 func (*RangeAggregation) metricNode()  {}
 func (*VectorAggregation) metricNode() {}
@@ -480,19 +504,22 @@ func (*BinaryExpr) metricNode()        {}
 func (*LabelReplace) metricNode()      {}
 func (*Vector) metricNode()            {}
 func (*Literal) metricNode()           {}
+func (*Call) metricNode()              {}
+func (*Subquery) metricNode()          {}
 
-func (*LineFilter) stageNode()    {}
-func (*JSONParser) stageNode()    {}
-func (*LogfmtParser) stageNode()  {}
-func (*RegexpParser) stageNode()  {}
-func (*PatternParser) stageNode() {}
-func (*Unpack) stageNode()        {}
-func (*Decolorize) stageNode()    {}
-func (*LabelFilter) stageNode()   {}
-func (*LineFormat) stageNode()    {}
-func (*LabelFormat) stageNode()   {}
-func (*DropLabels) stageNode()    {}
-func (*KeepLabels) stageNode()    {}
+func (*LineFilter) stageNode()     {}
+func (*JSONParser) stageNode()     {}
+func (*LogfmtParser) stageNode()   {}
+func (*RegexpParser) stageNode()   {}
+func (*PatternParser) stageNode()  {}
+func (*Unpack) stageNode()         {}
+func (*Decolorize) stageNode()     {}
+func (*LabelFilter) stageNode()    {}
+func (*LineFormat) stageNode()     {}
+func (*LabelFormat) stageNode()    {}
+func (*DropLabels) stageNode()     {}
+func (*KeepLabels) stageNode()     {}
+func (*DistinctLabels) stageNode() {}
 
 func (*BoolFilter) predicateNode()     {}
 func (*StringFilter) predicateNode()   {}
@@ -500,3 +527,31 @@ func (*NumberFilter) predicateNode()   {}
 func (*DurationFilter) predicateNode() {}
 func (*BytesFilter) predicateNode()    {}
 func (*IPFilter) predicateNode()       {}
+
+// Call is a function of PromQL, an extension: clamp_max(sum(rate({…}[5m])), 10),
+// predict_linear(rate({…}[5m])[1h:5m], 3600).
+type Call struct {
+	Position Pos
+	// Func is the name in lower case, one of CallFunctions or, when the argument
+	// is a subquery, the name of a RangeOp.
+	Func string
+	// Args fit the function: series, single numbers (IsScalar) and, as *Subquery,
+	// series over time.
+	Args []MetricExpr
+	// Strings are the arguments of label_join behind the first.
+	Strings []string
+}
+
+// Subquery is Expr[Range:Step] offset Offset, an extension: the value of Expr at
+// every multiple of Step inside the window (t-Offset-Range, t-Offset].
+type Subquery struct {
+	Position Pos
+	// Expr gives series, not a single number.
+	Expr MetricExpr
+	// Range is positive.
+	Range time.Duration
+	// Step is 0 where none was written; the engine takes a minute then.
+	Step time.Duration
+	// Offset moves the window back, or forward if negative.
+	Offset time.Duration
+}

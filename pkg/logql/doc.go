@@ -13,6 +13,16 @@
 // ParseLinePattern, ParseJSONPath and ParseIPRange.
 //
 // The language is Loki's, with its positions and error texts where users know
-// them. The package has never heard of files or HTTP: running a line through
+// them, and a few constructs more, all of which Loki refuses
+// (docs/logql-extensions.md):
+//
+//	|=i "x"  !=i "x"                        text in any case (LineContainsFold)
+//	| distinct a, b                         the first line of each (DistinctLabels)
+//	| json --arrays                         elements of arrays (JSONParser.Arrays)
+//	count_distinct_over_time(a, {…}[5m])    values of a label (OpCountDistinctOverTime)
+//	clamp_max(…, 10), time(), …             functions of PromQL (Call, CallFunctions)
+//	max_over_time(…[1h:5m])                 subqueries, for such functions (Subquery)
+//
+// The package has never heard of files or HTTP: running a line through
 // stages is the business of logql/stage, evaluation that of logql/engine.
 package logql

@@ -1,6 +1,7 @@
 package logql
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -52,7 +53,12 @@ func markFunctions(toks []token) {
 			continue
 		}
 		switch toks[i+1].kind {
-		case tLeftParen, tBy, tWithout:
+		case tBy, tWithout:
+			if f.kind == tFunction {
+				continue // takes no grouping
+			}
+			t.kind, t.op = f.kind, f.op
+		case tLeftParen:
 			t.kind, t.op = f.kind, f.op
 		}
 	}
@@ -95,6 +101,9 @@ func (l *lexer) next() token {
 		}
 		return l.emit(tIdent, n)
 	}
+	if k, ok := foldTokens[rest[:min(3, len(rest))]]; ok && wordLen(rest[2:], "") == 1 {
+		return l.emit(k, 3)
+	}
 	if len(rest) > 1 {
 		if k, ok := twoByteTokens[rest[:2]]; ok {
 			return l.emit(k, 2)
@@ -111,6 +120,9 @@ var twoByteTokens = map[string]kind{
 	"!=": tNotEqual, "!~": tNotMatch, "!>": tNotPattern,
 	"=~": tMatch, "==": tEqual, ">=": tGreaterEqual, "<=": tLessEqual,
 }
+
+// foldTokens are line filters in any case. The i stands alone.
+var foldTokens = map[string]kind{"|=i": tPipeContainsFold, "!=i": tNotContainsFold}
 
 var oneByteTokens = map[byte]kind{
 	'{': tLeftBrace, '}': tRightBrace, '(': tLeftParen, ')': tRightParen, ',': tComma, '|': tPipe, '.': tDot,
@@ -216,20 +228,47 @@ func badEscape(body string) string {
 	return ""
 }
 
-// rangeToken reads "[5m]".
+// rangeToken reads "[5m]" or "[1h:5m]".
 func (l *lexer) rangeToken(rest string) token {
 	n := strings.IndexByte(rest, ']')
 	if n < 0 {
 		return l.fail("missing closing ']' in duration")
 	}
-	text := strings.TrimSpace(rest[1:n])
+	length, step, sub := strings.Cut(rest[1:n], ":")
+	d, err := l.rangeLength(length)
+	if err != nil {
+		return l.fail("%s", err)
+	}
+	if !sub {
+		t := l.emit(tRange, n+1)
+		t.whole = d
+		return t
+	}
+	var every uint64
+	if strings.TrimSpace(step) != "" {
+		if every, err = l.rangeLength(step); err == nil && every == 0 {
+			err = errors.New("the step of a subquery is 0")
+		}
+	}
+	if err == nil && d == 0 {
+		err = errors.New("the range of a subquery is 0")
+	}
+	if err != nil {
+		return l.fail("%s", err)
+	}
+	t := l.emit(tSubquery, n+1)
+	t.whole, t.step = d, every
+	return t
+}
+
+// rangeLength reads a length of time inside brackets.
+func (l *lexer) rangeLength(text string) (uint64, error) {
+	text = strings.TrimSpace(text)
 	d, err := model.ParseDuration(text)
 	if err != nil {
-		return l.fail("%s%s", err, rangeHint(text))
+		return 0, fmt.Errorf("%w%s", err, rangeHint(text))
 	}
-	t := l.emit(tRange, n+1)
-	t.whole = uint64(d)
-	return t
+	return uint64(d), nil
 }
 
 // rangeHint explains the usual mistakes inside brackets.
@@ -237,8 +276,6 @@ func rangeHint(text string) string {
 	switch {
 	case strings.Contains(text, "$"):
 		return " (a dashboard variable that was not filled in?)"
-	case strings.Contains(text, ":"):
-		return " (subqueries are not supported)"
 	}
 	if d, err := time.ParseDuration(text); err == nil && d > 0 && d%time.Millisecond == 0 {
 		return " (write " + formatRangeLength(d) + ")"

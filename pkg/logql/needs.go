@@ -67,6 +67,9 @@ func (n *RangeAggregation) needs(g *Grouping) LabelNeeds {
 	}
 	names := nameSet{}
 	names.add(g.Labels...)
+	if n.Label != "" {
+		names.add(n.Label)
+	}
 	Walk(n.Selector, names.visit)
 	if n.Unwrap != nil {
 		names.add(n.Unwrap.Label)

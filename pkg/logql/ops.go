@@ -2,7 +2,7 @@ package logql
 
 // The names of operators as they are written, indexed by their constants.
 var (
-	lineFilterNames = [...]string{"|=", "!=", "|~", "!~", "|>", "!>"}
+	lineFilterNames = [...]string{"|=", "!=", "|~", "!~", "|>", "!>", "|=i", "!=i"}
 	compareNames    = [...]string{"=", "!=", ">", ">=", "<", "<="}
 	conversionNames = [...]string{"", "bytes", "duration", "duration_seconds"}
 	rangeNames      = [...]string{
@@ -21,6 +21,8 @@ var (
 		OpFirstOverTime:    "first_over_time",
 		OpLastOverTime:     "last_over_time",
 		OpAbsentOverTime:   "absent_over_time",
+
+		OpCountDistinctOverTime: "count_distinct_over_time",
 	}
 	vectorNames = [...]string{
 		OpSum:        "sum",
@@ -54,7 +56,7 @@ func (op RangeOp) String() string { return rangeNames[op] }
 // NeedsUnwrap says whether op works on values only and never on lines.
 func (op RangeOp) NeedsUnwrap() bool {
 	switch op {
-	case OpCountOverTime, OpRate, OpBytesOverTime, OpBytesRate, OpAbsentOverTime:
+	case OpCountOverTime, OpRate, OpBytesOverTime, OpBytesRate, OpAbsentOverTime, OpCountDistinctOverTime:
 		return false
 	}
 	return true
@@ -63,7 +65,7 @@ func (op RangeOp) NeedsUnwrap() bool {
 // AllowsUnwrap says whether op can work on values.
 func (op RangeOp) AllowsUnwrap() bool {
 	switch op {
-	case OpCountOverTime, OpBytesOverTime, OpBytesRate:
+	case OpCountOverTime, OpBytesOverTime, OpBytesRate, OpCountDistinctOverTime:
 		return false
 	}
 	return true
@@ -73,7 +75,7 @@ func (op RangeOp) AllowsUnwrap() bool {
 func (op RangeOp) AllowsGrouping() bool {
 	switch op {
 	case OpAvgOverTime, OpMinOverTime, OpMaxOverTime, OpStddevOverTime, OpStdvarOverTime,
-		OpQuantileOverTime, OpFirstOverTime, OpLastOverTime:
+		OpQuantileOverTime, OpFirstOverTime, OpLastOverTime, OpCountDistinctOverTime:
 		return true
 	}
 	return false

@@ -74,6 +74,8 @@ type parser struct {
 	i          int
 	depth      int
 	allowEmpty bool
+	// subqueries says that there is, or may be, a tSubquery among toks.
+	subqueries bool
 	// selectors are checked once the syntax of the whole text is known to be
 	// right: a mistake of syntax is the better message.
 	selectors []*LogSelector
@@ -98,6 +100,7 @@ func parseWith(query string, opts []Option, rule func(*parser)) (err error) {
 		p.general(0, "input size too long (%d > %d)", len(query), MaxQueryBytes)
 	}
 	p.toks = lex(query)
+	p.subqueries = slices.ContainsFunc(p.toks, func(t token) bool { return t.kind == tSubquery || t.kind == tError })
 	rule(p)
 	p.checkSelectors()
 	return nil
@@ -174,6 +177,9 @@ func (p *parser) unexpected(t token, expected ...string) {
 	if t.kind == tError {
 		p.syntax(t.pos, t.text)
 	}
+	if t.kind == tSubquery {
+		p.unexpectedHint(t, subqueryHint, expected...)
+	}
 	msg := "syntax error: unexpected " + t.name()
 	if 0 < len(expected) && len(expected) <= maxExpected {
 		msg += ", expecting " + strings.Join(expected, " or ")
@@ -183,7 +189,7 @@ func (p *parser) unexpected(t token, expected ...string) {
 
 // unexpectedHint is unexpected with a hint of the caller's.
 func (p *parser) unexpectedHint(t token, hint string, expected ...string) {
-	if own := p.hint(t); t.kind == tError || own != "" {
+	if own := p.hint(t); t.kind == tError || own != "" && t.kind != tSubquery {
 		p.unexpected(t, expected...)
 	}
 	msg := "syntax error: unexpected " + t.name()

@@ -155,10 +155,12 @@ func (p *parser) pipeStage() Stage {
 	t := p.peek()
 	switch t.kind {
 	case tIdent, tLeftParen:
+		if p.startsDistinct() {
+			return p.distinct()
+		}
 		return &LabelFilter{Position: t.pos, Filter: p.predicate()}
 	case tJSON:
-		p.next()
-		return &JSONParser{Position: t.pos, Extractions: p.extractions(p.checkJSONPath)}
+		return p.json()
 	case tLogfmt:
 		return p.logfmt()
 	case tRegexp:
@@ -197,6 +199,24 @@ func (p *parser) pipeStage() Stage {
 	}
 	p.unexpected(t)
 	return nil
+}
+
+// json reads "json --arrays" or "json a, b="c[0]"".
+func (p *parser) json() *JSONParser {
+	j := &JSONParser{Position: p.next().pos}
+	flag := p.peek()
+	for p.peek().kind == tFlag {
+		if t := p.peek(); t.text != "--arrays" {
+			p.unexpected(t, "--arrays")
+		}
+		p.next()
+		j.Arrays = true
+	}
+	j.Extractions = p.extractions(p.checkJSONPath)
+	if j.Arrays && len(j.Extractions) > 0 {
+		p.general(flag.pos, "--arrays takes everything: leave it out where json has expressions, such as first=%s", quote("tags[0]"))
+	}
+	return j
 }
 
 // logfmt reads "logfmt --strict a, b="c"".

@@ -13,7 +13,11 @@ import (
 func (p *parser) expr(minPrec int) Expr {
 	p.enter()
 	defer p.leave()
-	left := p.operand()
+	return p.operators(p.operand(), minPrec)
+}
+
+// operators reads the binary operators, and their right operands, behind left.
+func (p *parser) operators(left Expr, minPrec int) Expr {
 	for {
 		t := p.peek()
 		op, ok := binaryOps[t.kind]
@@ -58,7 +62,12 @@ func (p *parser) operand() Expr {
 	case tNumber, tAdd, tSub:
 		return p.literal()
 	case tRangeOp:
+		if p.callsSubquery() {
+			return p.call(rangeFunction(RangeOp(t.op)))
+		}
 		return p.rangeAggregation()
+	case tFunction:
+		return p.call(&promFunctions[t.op])
 	case tVectorOp:
 		return p.vectorAggregation()
 	case tVector:
@@ -171,8 +180,13 @@ func (p *parser) join(b *BinaryExpr, left, right Expr) MetricExpr {
 			p.general(e.Pos(), "unexpected type for %s leg of binary operation (%s): "+
 				"a log query, where a metric query such as count_over_time({...}[5m]) is needed", side, b.Op)
 		}
-		if n, ok := e.(*Literal); ok && b.Op.IsSet() {
-			p.general(n.Position, "unexpected literal for %s leg of logical/set binary operation (%s): %f", side, b.Op, n.Value)
+		if b.Op.IsSet() {
+			if n, ok := e.(*Literal); ok {
+				p.general(n.Position, "unexpected literal for %s leg of logical/set binary operation (%s): %f", side, b.Op, n.Value)
+			}
+			if IsScalar(m) {
+				p.general(e.Pos(), "unexpected number for %s leg of logical/set binary operation (%s): %s", side, b.Op, e)
+			}
 		}
 		legs[i] = m
 	}
@@ -229,12 +243,16 @@ func (p *parser) rangeAggregation() *RangeAggregation {
 	a := &RangeAggregation{Position: t.pos, Op: RangeOp(t.op)}
 	p.expect(tLeftParen)
 	var param *token
-	if n := p.peek(); n.kind == tNumber {
+	switch n := p.peek(); {
+	case a.Op == OpCountDistinctOverTime:
+		a.Label = p.expect(tIdent).text
+		p.expect(tComma)
+	case n.kind == tNumber:
 		p.next()
 		p.expect(tComma)
 		param, a.Param = &n, n.number
 	}
-	r := p.logRange(param == nil)
+	r := p.logRange(param == nil && a.Label == "")
 	if !r.hasRange {
 		p.unexpectedHint(p.peek(), "a range such as [5m] is missing", "RANGE")
 	}
@@ -277,7 +295,13 @@ func (p *parser) logRange(orNumber bool) logRange {
 		if !orNumber {
 			expected = expected[1:]
 		}
+		if t.kind == tRangeOp || t.kind == tVectorOp || t.kind == tFunction {
+			p.unexpectedHint(t, "over a metric query it takes a subquery, such as [1h:5m]", expected...)
+		}
 		p.unexpected(t, expected...)
+	}
+	if p.peek().kind == tSubquery {
+		p.unexpectedHint(p.peek(), "lines have a range such as [5m]; a subquery follows a metric query", "RANGE")
 	}
 	if r.hasRange || p.peek().kind != tRange {
 		return r
@@ -403,9 +427,7 @@ func (p *parser) labelReplace() *LabelReplace {
 	}
 	p.expect(tRightParen)
 	l.Dst, l.Replacement, l.Src, l.Regex = args[0].text, args[1].text, args[2].text, args[3].text
-	if n, ok := l.Expr.(*Literal); ok {
-		p.general(n.Position, "label_replace needs series, found the number %s: write vector(%[1]s)", formatNumber(n.Value))
-	}
+	p.needsSeries("label_replace", l.Expr)
 	if !isLabelName(l.Dst) {
 		p.general(args[0].pos, "invalid label name %s in label_replace", excerpt(l.Dst))
 	}

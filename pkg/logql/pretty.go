@@ -75,9 +75,27 @@ func (p *pretty) expr(e Expr, level int, tail string) {
 		p.line(level, ")", tail)
 	case *BinaryExpr:
 		p.chain(e, level, tail)
+	case *Call:
+		p.call(e, level, tail)
+	case *Subquery:
+		_, parens := e.Expr.(*BinaryExpr)
+		p.operand(e.Expr, parens, level, formatSubquery(e)+tail)
 	default:
 		p.line(level, flat(e), tail)
 	}
+}
+
+// call writes each argument on lines of its own.
+func (p *pretty) call(e *Call, level int, tail string) {
+	p.line(level, e.Func, "(")
+	for i, a := range e.Args {
+		end := ","
+		if i == len(e.Args)-1 {
+			end = stringArgs(e)
+		}
+		p.expr(a, level+1, end)
+	}
+	p.line(level, ")", tail)
 }
 
 // chainTooLong says whether b has more operators in a row than fit on a line.
@@ -133,8 +151,8 @@ func (p *pretty) operand(e MetricExpr, parens bool, level int, tail string) {
 
 func (p *pretty) rangeAggregation(e *RangeAggregation, level int, tail string) {
 	p.line(level, e.Op.String(), "(")
-	if e.Op == OpQuantileOverTime {
-		p.line(level+1, formatNumber(e.Param), ",")
+	if param := rangeParam(e); param != "" {
+		p.line(level+1, strings.TrimSuffix(param, " "))
 	}
 	var w printer
 	w.logQuery(e.Selector, e.Unwrap)

@@ -46,9 +46,7 @@ func (w *printer) metric(e MetricExpr) {
 	switch e := e.(type) {
 	case *RangeAggregation:
 		w.put(e.Op.String(), "(")
-		if e.Op == OpQuantileOverTime {
-			w.put(formatNumber(e.Param), ", ")
-		}
+		w.put(rangeParam(e))
 		w.logQuery(e.Selector, e.Unwrap)
 		w.put(formatRange(e), ")")
 		if e.Grouping != nil {
@@ -74,7 +72,53 @@ func (w *printer) metric(e MetricExpr) {
 		w.put("vector(", formatNumber(e.Value), ")")
 	case *Literal:
 		w.put(formatNumber(e.Value))
+	case *Call:
+		w.put(e.Func, "(")
+		for i, a := range e.Args {
+			if i > 0 {
+				w.put(", ")
+			}
+			w.metric(a)
+		}
+		w.put(stringArgs(e), ")")
+	case *Subquery:
+		_, parens := e.Expr.(*BinaryExpr)
+		w.operand(e.Expr, parens)
+		w.put(formatSubquery(e))
 	}
+}
+
+// rangeParam is what stands in front of the selector: "0.99, ".
+func rangeParam(e *RangeAggregation) string {
+	switch e.Op {
+	case OpQuantileOverTime:
+		return formatNumber(e.Param) + ", "
+	case OpCountDistinctOverTime:
+		return e.Label + ", "
+	}
+	return ""
+}
+
+// stringArgs are the quoted arguments of a call behind its others.
+func stringArgs(e *Call) string {
+	var s strings.Builder
+	for _, a := range e.Strings {
+		s.WriteString(", " + quote(a))
+	}
+	return s.String()
+}
+
+// formatSubquery is "[1h:5m] offset 1h".
+func formatSubquery(e *Subquery) string {
+	s := "[" + formatRangeLength(e.Range) + ":"
+	if e.Step != 0 {
+		s += formatRangeLength(e.Step)
+	}
+	s += "]"
+	if e.Offset != 0 {
+		s += " offset " + formatDuration(e.Offset)
+	}
+	return s
 }
 
 func (w *printer) operand(e MetricExpr, parens bool) {
@@ -201,6 +245,9 @@ func (w *printer) stage(s Stage) {
 		}
 	case *JSONParser:
 		w.put("| json")
+		if s.Arrays {
+			w.put(" --arrays")
+		}
 		w.extractions(s.Extractions)
 	case *LogfmtParser:
 		w.put("| logfmt")
@@ -241,6 +288,8 @@ func (w *printer) stage(s Stage) {
 		w.put("| drop ", formatItems(s.Items))
 	case *KeepLabels:
 		w.put("| keep ", formatItems(s.Items))
+	case *DistinctLabels:
+		w.put("| distinct ", strings.Join(s.Labels, ", "))
 	}
 }
 
@@ -331,6 +380,7 @@ func (n *LineFormat) String() string        { return flat(n) } // String impleme
 func (n *LabelFormat) String() string       { return flat(n) } // String implements Node.
 func (n *DropLabels) String() string        { return flat(n) } // String implements Node.
 func (n *KeepLabels) String() string        { return flat(n) } // String implements Node.
+func (n *DistinctLabels) String() string    { return flat(n) } // String implements Node.
 func (n *BoolFilter) String() string        { return flat(n) } // String implements Node.
 func (n *StringFilter) String() string      { return flat(n) } // String implements Node.
 func (n *NumberFilter) String() string      { return flat(n) } // String implements Node.
@@ -345,3 +395,5 @@ func (n *BinaryExpr) String() string        { return flat(n) } // String impleme
 func (n *LabelReplace) String() string      { return flat(n) } // String implements Node.
 func (n *Vector) String() string            { return flat(n) } // String implements Node.
 func (n *Literal) String() string           { return flat(n) } // String implements Node.
+func (n *Call) String() string              { return flat(n) } // String implements Node.
+func (n *Subquery) String() string          { return flat(n) } // String implements Node.

@@ -1,6 +1,7 @@
 package logql
 
 import (
+	"regexp"
 	"regexp/syntax"
 	"strings"
 	"unicode"
@@ -25,7 +26,7 @@ func (n *LogSelector) RequiredSubstrings() []string {
 			if len(s.Operands) == 1 && !s.Operands[0].IP {
 				list = append(list, operandSubstrings(s.Op, s.Operands[0].Text)...)
 			}
-		case *LineFormat, *Unpack, *Decolorize:
+		case *LineFormat, *Unpack, *Decolorize, *DistinctLabels:
 			return withoutParts(list)
 		}
 	}
@@ -36,15 +37,10 @@ func operandSubstrings(op LineFilterOp, text string) []string {
 	switch op {
 	case LineContains:
 		return []string{text}
+	case LineContainsFold:
+		return regexpSubstrings("(?i)" + regexp.QuoteMeta(text))
 	case LineMatches:
-		re, err := syntax.Parse(text, lineRegexpFlags)
-		if err != nil {
-			return nil
-		}
-		var c literalCollector
-		c.collect(re)
-		c.flush()
-		return c.list
+		return regexpSubstrings(text)
 	case LinePattern:
 		parts, err := ParseLinePattern(text)
 		if err != nil {
@@ -57,6 +53,17 @@ func operandSubstrings(op LineFilterOp, text string) []string {
 		return list
 	}
 	return nil
+}
+
+func regexpSubstrings(expr string) []string {
+	re, err := syntax.Parse(expr, lineRegexpFlags)
+	if err != nil {
+		return nil
+	}
+	var c literalCollector
+	c.collect(re)
+	c.flush()
+	return c.list
 }
 
 // withoutParts removes empty strings, repetitions and strings inside others,

@@ -18,7 +18,7 @@ var stageNames = func() []string {
 var (
 	functionNames = slices.Sorted(maps.Keys(functions))
 	wordNames     = []string{"by", "without", "on", "ignoring", "group_left", "group_right", "offset", "bool", "and", "or", "unless"}
-	flagNames     = []string{"--strict", "--keep-empty"}
+	flagNames     = []string{"--strict", "--keep-empty", "--arrays"}
 )
 
 // hint returns what can be told about the unexpected token t, in parentheses
@@ -38,6 +38,8 @@ func (p *parser) hint(t token) string {
 		return badUnit(p.toks[p.i-2], before)
 	case t.kind == tIdent && p.peekAt(1).kind == tLeftBrace:
 		return " (a selector has no name in front: write {...})"
+	case tPipeContains <= before.kind && before.kind <= tNotContainsFold:
+		return "" // a string was forgotten, or its quotes
 	case t.kind == tIdent:
 		names := functionNames
 		if before.kind != tEOF && before.kind != tLeftParen {

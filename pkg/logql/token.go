@@ -13,8 +13,9 @@ const (
 	tNumber
 	tDuration
 	tBytes
-	tRange // [5m], brackets included
-	tFlag  // --strict
+	tRange    // [5m], brackets included
+	tSubquery // [1h:5m], brackets included
+	tFlag     // --strict
 
 	tLeftBrace
 	tRightBrace
@@ -24,15 +25,17 @@ const (
 	tPipe
 	tDot
 
-	tPipeContains // |=
-	tPipeMatches  // |~
-	tPipePattern  // |>
-	tNotPattern   // !>
-	tAssign       // =
-	tNotEqual     // !=
-	tMatch        // =~
-	tNotMatch     // !~
-	tEqual        // ==
+	tPipeContains     // |=
+	tPipeMatches      // |~
+	tPipePattern      // |>
+	tNotPattern       // !>
+	tPipeContainsFold // |=i
+	tNotContainsFold  // !=i
+	tAssign           // =
+	tNotEqual         // !=
+	tMatch            // =~
+	tNotMatch         // !~
+	tEqual            // ==
 	tGreater
 	tGreaterEqual
 	tLess
@@ -74,15 +77,17 @@ const (
 	tLabelReplace
 	tRangeOp
 	tVectorOp
+	tFunction // of PromQL, an index of promFunctions
 )
 
 // names of the kinds in error messages: yacc's, which users of Loki know.
 var kindNames = [...]string{
 	tEOF: "$end", tIdent: "IDENTIFIER", tString: "STRING", tNumber: "NUMBER", tDuration: "DURATION",
-	tBytes: "BYTES", tRange: "RANGE", tFlag: "FLAG",
+	tBytes: "BYTES", tRange: "RANGE", tSubquery: "SUBQUERY", tFlag: "FLAG",
 
 	tLeftBrace: "{", tRightBrace: "}", tLeftParen: "(", tRightParen: ")", tComma: ",", tPipe: "|", tDot: ".",
 	tPipeContains: "|=", tPipeMatches: "|~", tPipePattern: "|>", tNotPattern: "!>",
+	tPipeContainsFold: "|=i", tNotContainsFold: "!=i",
 	tAssign: "=", tNotEqual: "!=", tMatch: "=~", tNotMatch: "!~",
 	tEqual: "==", tGreater: ">", tGreaterEqual: ">=", tLess: "<", tLessEqual: "<=",
 	tAdd: "+", tSub: "-", tMul: "*", tDiv: "/", tMod: "%", tPow: "^",
@@ -108,7 +113,7 @@ var keywords = func() map[string]kind {
 // function is what a name stands for when it is called.
 type function struct {
 	kind kind
-	op   uint8 // RangeOp, VectorOp or Conversion
+	op   uint8 // RangeOp, VectorOp, Conversion or index of promFunctions
 }
 
 // functions by name in lower case.
@@ -129,6 +134,9 @@ var functions = func() map[string]function {
 			m[name] = function{tConversion, uint8(op)}
 		}
 	}
+	for i, f := range promFunctions {
+		m[f.name] = function{tFunction, uint8(i)}
+	}
 	return m
 }()
 
@@ -145,6 +153,7 @@ var lineFilterOps = map[kind]LineFilterOp{
 	tPipeContains: LineContains, tNotEqual: LineNotContains,
 	tPipeMatches: LineMatches, tNotMatch: LineNotMatches,
 	tPipePattern: LinePattern, tNotPattern: LineNotPattern,
+	tPipeContainsFold: LineContainsFold, tNotContainsFold: LineNotContainsFold,
 }
 
 // compareOps maps the tokens that compare a label with a number.
@@ -163,16 +172,18 @@ type token struct {
 	pos, end Pos
 	// text is the source text; of a string its value; of an error the message.
 	text string
-	// number is the value of tNumber; whole that of tDuration and tRange in
-	// nanoseconds and of tBytes in bytes.
+	// number is the value of tNumber; whole that of tDuration, tRange and tSubquery
+	// in nanoseconds and of tBytes in bytes.
 	number float64
 	whole  uint64
+	// step is the second length of a tSubquery in nanoseconds, 0 if there is none.
+	step uint64
 }
 
 // name is how error messages call the token.
 func (t token) name() string {
 	switch t.kind {
-	case tRangeOp, tVectorOp, tConversion:
+	case tRangeOp, tVectorOp, tConversion, tFunction:
 		return strings.ToLower(t.text)
 	case tFlag:
 		return t.text

@@ -4,6 +4,7 @@ import (
 	"regexp/syntax"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // lineRegexpFlags are those of |~ and !~: Perl's classes, and "." matches newline.
@@ -14,6 +15,10 @@ func (p *parser) checkLineOperand(op LineFilterOp, t token) {
 	case LineMatches, LineNotMatches:
 		if _, err := syntax.Parse(t.text, lineRegexpFlags); err != nil {
 			p.general(t.pos, "%s", err)
+		}
+	case LineContainsFold, LineNotContainsFold:
+		if !utf8.ValidString(t.text) {
+			p.general(t.pos, "%s compares characters and needs valid UTF-8, found %s", op, excerpt(t.text))
 		}
 	case LinePattern, LineNotPattern:
 		if _, err := ParseLinePattern(t.text); err != nil {
@@ -78,6 +83,9 @@ func (p *parser) checkLabelFormat(before []LabelAssignment, a LabelAssignment) {
 
 // checkRangeAggregation refuses what Loki refuses, in its words.
 func (p *parser) checkRangeAggregation(a *RangeAggregation, param *token) {
+	if distinct := firstDistinct(a.Selector); distinct != nil {
+		p.general(distinct.Position, "distinct is for log queries: count_distinct_over_time(label, ...) counts the values of a label")
+	}
 	switch {
 	case a.Op == OpQuantileOverTime && param == nil:
 		p.general(a.Position, "parameter required for operation %s", a.Op)
@@ -104,7 +112,15 @@ func (p *parser) checkVectorAggregation(a *VectorAggregation, param *token) {
 	case a.Grouping != nil && a.Op == OpApproxTopk:
 		p.general(a.Grouping.Position, "grouping not allowed for %s aggregation", a.Op)
 	}
-	if n, ok := a.Expr.(*Literal); ok {
-		p.general(n.Position, "%s needs series, found the number %s: write vector(%[2]s)", a.Op, formatNumber(n.Value))
+	p.needsSeries(a.Op.String(), a.Expr)
+}
+
+// needsSeries refuses a single number as the argument of a function.
+func (p *parser) needsSeries(function string, e MetricExpr) {
+	if n, ok := e.(*Literal); ok {
+		p.general(n.Position, "%s needs series, found the number %s: write vector(%[2]s)", function, formatNumber(n.Value))
+	}
+	if IsScalar(e) {
+		p.general(e.Pos(), "%s needs series, found the number %s", function, e)
 	}
 }

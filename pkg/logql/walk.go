@@ -39,6 +39,12 @@ func Walk(n Node, visit func(Node) bool) {
 		Walk(n.Right, visit)
 	case *LabelReplace:
 		Walk(n.Expr, visit)
+	case *Call:
+		for _, a := range n.Args {
+			Walk(a, visit)
+		}
+	case *Subquery:
+		Walk(n.Expr, visit)
 	}
 }
 

@@ -51,6 +51,8 @@ func newAggregator(n *logql.RangeAggregation, g *grid, budget *stage.Budget) agg
 		return newFolder(g, budget, addFirst, mergeFirst, value)
 	case logql.OpLastOverTime:
 		return newFolder(g, budget, addLast, mergeLast, value)
+	case logql.OpCountDistinctOverTime:
+		return &distincts{buckets[hashSet]{g: g, budget: budget, size: 8}}
 	case logql.OpQuantileOverTime:
 		return &lister{g: g, budget: budget, value: quantileOf(n.Param)}
 	case logql.OpRateCounter:

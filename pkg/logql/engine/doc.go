@@ -17,6 +17,10 @@
 // differs from PromQL the translator (metric.go) takes care of it: a division
 // by zero is NaN, and label_replace may make two series the same.
 //
+// The functions of PromQL that our LogQL has as an extension are left to it as
+// well. A subquery is evaluated at its own steps first and handed over as
+// series over time (subquery.go).
+//
 // The store is asked for no more than a query reads: substrings that its lines
 // must have, only timestamps and metadata where no line is looked at, and only
 // timestamps where the streams have every label that matters.

@@ -163,6 +163,10 @@ func (t *translator) expr(n logql.MetricExpr) (string, error) {
 		return "vector(" + number(n.Value) + ")", nil
 	case *logql.Literal:
 		return number(n.Value), nil
+	case *logql.Call:
+		return t.call(n)
+	case *logql.Subquery:
+		return t.subquery(n)
 	}
 	return "", &QueryError{Msg: fmt.Sprintf("no evaluation for %T", n)}
 }
@@ -255,7 +259,8 @@ func (t *translator) binary(n *logql.BinaryExpr) (string, error) {
 		return "", err
 	}
 	op := n.Op.String()
-	if n.Bool && n.Op.IsComparison() {
+	scalars := logql.IsScalar(n.Left) && logql.IsScalar(n.Right)
+	if (n.Bool || scalars) && n.Op.IsComparison() {
 		op += " bool"
 	}
 	return "(" + left + " " + op + " " + t.matching(n) + right + ")", nil
@@ -275,6 +280,9 @@ func (t *translator) divisor(n logql.MetricExpr) (string, error) {
 		return "", err
 	}
 	l.zeroIsNaN()
+	if logql.IsScalar(n) {
+		return "scalar(" + t.add(l) + ")", nil
+	}
 	return t.add(l), nil
 }
 
@@ -316,6 +324,9 @@ func (t *translator) compute(n logql.MetricExpr) (*leaf, error) {
 	for _, s := range res.Vector {
 		l.series = append(l.series, promql.Series{Metric: s.Metric, Floats: []promql.FPoint{{T: s.T, F: s.F}}})
 	}
+	if res.Type == ResultScalar {
+		l.series = append(l.series, promql.Series{Floats: []promql.FPoint{{T: res.Scalar.T, F: res.Scalar.V}}})
+	}
 	for _, s := range l.series {
 		t.run.budget.Take(pointSize * len(s.Floats))
 	}
@@ -326,7 +337,7 @@ func (t *translator) compute(n logql.MetricExpr) (*leaf, error) {
 // accepts without effect and PromQL refuses.
 func (t *translator) matching(n *logql.BinaryExpr) string {
 	m := n.Matching
-	if m == nil || isLiteral(n.Left) || isLiteral(n.Right) {
+	if m == nil || logql.IsScalar(n.Left) || logql.IsScalar(n.Right) {
 		return ""
 	}
 	word := "ignoring"
@@ -338,11 +349,6 @@ func (t *translator) matching(n *logql.BinaryExpr) string {
 		text += m.Group.String() + " (" + strings.Join(m.Include, ", ") + ") "
 	}
 	return text
-}
-
-func isLiteral(n logql.MetricExpr) bool {
-	_, ok := n.(*logql.Literal)
-	return ok
 }
 
 // number writes a float as PromQL reads it, in parentheses for its sign.

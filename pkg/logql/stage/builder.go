@@ -221,7 +221,8 @@ func (b *Builder) wants(name string) bool {
 
 // extract adds what a parser found. The first value of a name wins; a name
 // that the stream or the entry's metadata has gets a suffix. It reports
-// whether the parser may stop, because nothing else is needed.
+// whether the parser may stop, because nothing else is needed: neither a label
+// nor, where the query looks at __error__, what is wrong with the rest of the line.
 func (b *Builder) extract(name, value string) (done bool) {
 	i := b.find(name)
 	if (i >= 0 && b.pairs[i].cat == Metadata) || b.streamAt(name) >= 0 {
@@ -241,7 +242,7 @@ func (b *Builder) extract(name, value string) (done bool) {
 		b.add(name, value, Parsed)
 	}
 	b.found++
-	return b.hints != nil && !b.hints.All && b.found >= b.hints.parserNames
+	return b.hints != nil && !b.hints.All && !b.hints.PreserveError && b.found >= b.hints.parserNames
 }
 
 // enough says that every label that a parser can still give anything has been

@@ -37,7 +37,8 @@ func NewPipeline(stages []logql.Stage, c Config) (*Pipeline, error) {
 				return nil, fmt.Errorf("stage %s: %w", n, err)
 			}
 			// A filter does not care for the labels that stages before it set, so
-			// it moves in front of them unless one of them changes the line.
+			// it moves in front of them unless one of them changes the line or
+			// counts the lines that reach it.
 			p.readsLines = true
 			if front {
 				p.filters = append(p.filters, f)
@@ -50,7 +51,7 @@ func NewPipeline(stages []logql.Stage, c Config) (*Pipeline, error) {
 		if err != nil {
 			return nil, fmt.Errorf("stage %s: %w", n, err)
 		}
-		front = front && !changesLine(n)
+		front = front && !fixesOrder(n)
 		if st != nil {
 			p.stages = append(p.stages, st)
 			p.readsLines = p.readsLines || readsLine(n)
@@ -62,9 +63,10 @@ func NewPipeline(stages []logql.Stage, c Config) (*Pipeline, error) {
 // Empty says that every entry passes as it is.
 func (p *Pipeline) Empty() bool { return len(p.filters) == 0 && len(p.stages) == 0 }
 
-func changesLine(n logql.Stage) bool {
+// fixesOrder says whether a line filter behind n has to stay behind it.
+func fixesOrder(n logql.Stage) bool {
 	switch n.(type) {
-	case *logql.LineFormat, *logql.Unpack, *logql.Decolorize:
+	case *logql.LineFormat, *logql.Unpack, *logql.Decolorize, *logql.DistinctLabels:
 		return true
 	}
 	return false
@@ -73,7 +75,7 @@ func changesLine(n logql.Stage) bool {
 // readsLine says whether a stage does anything with the line.
 func readsLine(n logql.Stage) bool {
 	switch n := n.(type) {
-	case *logql.LabelFilter, *logql.DropLabels, *logql.KeepLabels:
+	case *logql.LabelFilter, *logql.DropLabels, *logql.KeepLabels, *logql.DistinctLabels:
 		return false
 	case *logql.LabelFormat:
 		return slices.ContainsFunc(n.Formats, func(f logql.LabelAssignment) bool { return strings.Contains(f.Template, lineFunc) })
@@ -125,6 +127,8 @@ func compileStage(n logql.Stage, c Config) (Stage, error) {
 		return NewDrop(n.Items), nil
 	case *logql.KeepLabels:
 		return NewKeep(n.Items), nil
+	case *logql.DistinctLabels:
+		return NewDistinct(n.Labels, c.Budget), nil
 	}
 	return nil, unknownNode(n)
 }
@@ -133,7 +137,7 @@ func unknownNode(n logql.Node) error { return fmt.Errorf("no evaluation for %T",
 
 func compileJSON(n *logql.JSONParser) (Stage, error) {
 	if len(n.Extractions) == 0 {
-		return NewJSON(), nil
+		return NewJSON(JSONOptions{Arrays: n.Arrays}), nil
 	}
 	paths := make([]JSONPath, len(n.Extractions))
 	for i, e := range n.Extractions {

@@ -3,6 +3,8 @@ package stage
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
+	"math"
 	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -54,9 +56,10 @@ func (s *Samples) add(series int, ts int64, v float64) {
 type valueKind uint8
 
 const (
-	valueOne   valueKind = iota // a line counts 1
-	valueBytes                  // the length of the line
-	valueLabel                  // an unwrapped label
+	valueOne      valueKind = iota // a line counts 1
+	valueBytes                     // the length of the line
+	valueLabel                     // an unwrapped label
+	valueDistinct                  // the hash of a label, see distinctValue
 )
 
 // Extractor turns entries into samples of series. It is used like a Pipeline.
@@ -96,6 +99,9 @@ func NewExtractor(n *logql.RangeAggregation, by *logql.Grouping, c Config) (*Ext
 		err = x.unwrap(n.Unwrap)
 	case n.Op == logql.OpBytesOverTime || n.Op == logql.OpBytesRate:
 		x.kind = valueBytes
+	case n.Op == logql.OpCountDistinctOverTime:
+		x.kind = valueDistinct
+		x.takes(n.Label)
 	}
 	x.lines = x.kind == valueBytes || x.p.readsLines
 	x.collectReads(n, c.Hints)
@@ -103,7 +109,7 @@ func NewExtractor(n *logql.RangeAggregation, by *logql.Grouping, c Config) (*Ext
 }
 
 func (x *Extractor) unwrap(u *logql.Unwrap) error {
-	x.kind, x.label = valueLabel, u.Label
+	x.kind = valueLabel
 	switch u.Conversion {
 	case logql.ConvertBytes:
 		x.conv = parseBytes
@@ -112,9 +118,7 @@ func (x *Extractor) unwrap(u *logql.Unwrap) error {
 	default:
 		x.conv = parseNumber
 	}
-	if !x.by && !slices.Contains(x.names, u.Label) {
-		x.names = append(x.names, u.Label)
-	}
+	x.takes(u.Label)
 	for _, f := range u.Filters {
 		st, err := NewLabelFilter(f.Filter)
 		if err != nil {
@@ -123,6 +127,23 @@ func (x *Extractor) unwrap(u *logql.Unwrap) error {
 		x.post = append(x.post, st)
 	}
 	return nil
+}
+
+// takes makes the sample of a label, which is no part of the series then.
+func (x *Extractor) takes(label string) {
+	x.label = label
+	if !x.by && !slices.Contains(x.names, label) {
+		x.names = append(x.names, label)
+	}
+}
+
+// distinctSeed keeps strangers from making values that count as one.
+var distinctSeed = maphash.MakeSeed()
+
+// distinctValue is 64 bits in the place of a value: those of a hash, which are
+// never taken for a number.
+func distinctValue(text string) float64 {
+	return math.Float64frombits(maphash.String(distinctSeed, text))
 }
 
 // Series returns the labels of all series so far; Samples.Series counts them
@@ -193,7 +214,7 @@ func (x *Extractor) StreamSuffices(stream labels.Labels) bool {
 func (x *Extractor) Extract(ctx context.Context, batch *model.EntryBatch, keep func(ts int64) bool, out *Samples) error {
 	rows := x.p.Select(batch)
 	out.reserve(len(rows))
-	plain := len(x.p.stages) == 0 && x.kind != valueLabel
+	plain := len(x.p.stages) == 0 && x.label == ""
 	for i, row := range rows {
 		if i%CheckEvery == CheckEvery-1 && ctx.Err() != nil {
 			return ctx.Err()
@@ -230,6 +251,12 @@ func (x *Extractor) row(batch *model.EntryBatch, row uint32, out *Samples) error
 	switch x.kind {
 	case valueBytes:
 		v = float64(len(line))
+	case valueDistinct:
+		text, _ := b.Get(x.label)
+		if text == "" {
+			return nil
+		}
+		v = distinctValue(text)
 	case valueLabel:
 		text, _ := b.Get(x.label)
 		if text == "" {

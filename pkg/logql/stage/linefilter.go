@@ -2,6 +2,7 @@ package stage
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
@@ -39,6 +40,13 @@ func NewLineFilter(n *logql.LineFilter) (*LineFilter, error) {
 				}
 				t = lineTest{ip: &r}
 			}
+		case logql.LineContainsFold, logql.LineNotContainsFold:
+			ts, err := compileLineRegexp("(?i)" + regexp.QuoteMeta(o.Text))
+			if err != nil {
+				return nil, err
+			}
+			f.tests = append(f.tests, ts...)
+			continue
 		case logql.LineMatches, logql.LineNotMatches:
 			ts, err := compileLineRegexp(o.Text)
 			if err != nil {

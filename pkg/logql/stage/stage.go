@@ -2,9 +2,9 @@ package stage
 
 import "github.com/prometheus/prometheus/model/labels"
 
-// Stage is one step of a pipeline. A stage belongs to one Runner: it may keep
+// Stage is one step of a pipeline. A stage belongs to one Pipeline: it may keep
 // scratch memory between calls, but no state that lets one line influence the
-// next.
+// next; distinct is the exception.
 type Stage interface {
 	// Process handles one entry. It returns the line for the next stage and
 	// whether the entry goes on; it reads and changes labels through b.
