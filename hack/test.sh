@@ -11,6 +11,14 @@ unit() {
   go test ./...
 }
 
+clients() {
+  echo "== the collector and other people's clients (protobuf push, OpenTelemetry SDK, WebSocket, logcli)"
+  go -C hack/clients test ./...
+  if [ -z "${LOGSTACK_LOGCLI:-}" ] && ! command -v logcli >/dev/null; then
+    not_run+=("logcli: install it or name it in LOGSTACK_LOGCLI")
+  fi
+}
+
 rig() {
   echo "== tests on the API rig (etcd + kube-apiserver + fake kubelets)"
   go -C hack/cluster run . build
@@ -33,9 +41,9 @@ cluster() {
 }
 
 case $what in
-  all) unit; rig; cluster ;;
-  unit|rig|cluster) $what ;;
-  *) echo "usage: $0 all|unit|rig|cluster" >&2; exit 2 ;;
+  all) unit; clients; rig; cluster ;;
+  unit|clients|rig|cluster) $what ;;
+  *) echo "usage: $0 all|unit|clients|rig|cluster" >&2; exit 2 ;;
 esac
 
 for line in "${not_run[@]+"${not_run[@]}"}"; do
