@@ -36,6 +36,14 @@ type Options struct {
 	MaxPoints int
 	// MaxMatchers is the largest number of matchers in one selector. Default 1000.
 	MaxMatchers int
+	// MaxQueryLength is the longest time from Start to End. Default: no limit.
+	MaxQueryLength time.Duration
+	// MaxRange is the longest range of a range aggregation or subquery, as in
+	// [1h]. Default: no limit.
+	MaxRange time.Duration
+	// MaxLookback is how far back a query may look: one that ends before is
+	// refused, a log query that begins before begins there. Default: no limit.
+	MaxLookback time.Duration
 	// MaxQueryBytes is the memory in bytes that one query may hold for its
 	// entries, buckets and label sets. Default 64 MiB.
 	MaxQueryBytes int64

@@ -54,6 +54,9 @@ func (e *Engine) Range(ctx context.Context, p Params) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := e.checkTimes(&p, expr); err != nil {
+		return nil, err
+	}
 	if sel, ok := expr.(*logql.LogSelector); ok {
 		return e.run(ctx, func(ctx context.Context, r *run) (*Result, error) { return r.logs(ctx, sel, p) })
 	}
@@ -79,6 +82,10 @@ func (e *Engine) Instant(ctx context.Context, p Params) (*Result, error) {
 	}
 	if p.End > maxTime || p.End < -maxTime {
 		return nil, &QueryError{Msg: "the time of the query is too far from 1970"}
+	}
+	p.Start = p.End
+	if err := e.checkTimes(&p, expr); err != nil {
+		return nil, err
 	}
 	return e.run(ctx, func(ctx context.Context, r *run) (*Result, error) {
 		r.steps, r.partial = steps{start: p.End, n: 1, instant: true}, p.PartialSeries
