@@ -2,17 +2,20 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"math/rand/v2"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor"
+	printing "github.com/logstack-dev/kubectl-logstack/pkg/doctor/report"
+	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/snapshot"
 	"github.com/logstack-dev/kubectl-logstack/pkg/install"
 	"github.com/logstack-dev/kubectl-logstack/pkg/kube"
 	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
@@ -21,10 +24,18 @@ import (
 )
 
 type doctorFlags struct {
-	format  string
-	failOn  string
-	explain string
-	wait    time.Duration
+	format, failOn, explain string
+	strict                  bool
+	only, skip              []string
+	suppressions            string
+	files                   []string
+	useKube                 bool
+	chart, release          string
+	targetNamespace         string
+	targetVersion           string
+	wait, lineTimeout       time.Duration
+	fix                     bool
+	bundle                  string
 }
 
 func newDoctorCmd(a *app) *cobra.Command {
@@ -32,112 +43,274 @@ func newDoctorCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
 		Short: "Find out why logs do not flow",
-		Long: `Find out why logs do not flow: the way of a line from a container to your screen
-is examined step by step, and a line written now is followed through it.
+		Long: `Find out why logs do not flow: in our stack, and in a Loki, Alloy, Promtail,
+Fluent Bit, Vector or Grafana stack that is already there. The way of a line from
+a container to your screen is examined step by step, and a line written now is
+followed through it. The cluster is only read.
+
+With -f, files are examined as if they were applied to the cluster; with
+--use-kube=false, without a cluster: chart values, HelmReleases, Applications,
+manifests, ConfigMaps, *.alloy, promtail.yaml, fluent-bit.conf, vector.yaml.
 
 Every finding has a permanent code, the proof and the fix. What doctor is not
 allowed to look at is shown as skipped, never as passed.
 
-Exit codes: 0 nothing found, 1 findings of at least --fail-on, 2 wrong usage,
-3 the cluster was not reached or every check was skipped.`,
-		Example: `  kubectl logstack doctor
-  kubectl logstack doctor -o json
-  kubectl logstack doctor --explain LS0203`,
+Exit codes, the same in every format: 0 nothing found, 1 findings of at least
+--fail-on, 2 wrong usage or a file that cannot be read, 3 the cluster was not
+reached or everything was skipped (with --strict: anything).`,
+		Example: `  # why do my logs not flow?
+  kubectl logstack doctor
+
+  # what would these values do, in this cluster?
+  kubectl logstack doctor -f values.yaml --chart grafana/loki@6.55.0 --release monitoring --target-namespace monitoring
+
+  # a GitOps repository in CI, without a cluster
+  kubectl logstack doctor -f clusters/home --use-kube=false -o github
+
+  # what does a code mean?
+  kubectl logstack doctor --explain LS0705`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.explain != "" {
 				return explainCheck(a, f.explain)
 			}
-			return runDoctor(cmd.Context(), a, f)
+			return runDoctor(cmd.Context(), a, f, cmd.Flags().Changed("use-kube"))
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVarP(&f.format, "output", "o", "text", "text, short (only what is not ok) or json.")
-	fl.StringVar(&f.failOn, "fail-on", "error", "Least severity that gives exit code 1: error, warning or none.")
+	fl.StringVarP(&f.format, "output", "o", "text", strings.Join(printing.Formats, ", ")+". short shows only what is not ok.")
+	fl.StringVar(&f.failOn, "fail-on", "error", "Least severity that gives exit code 1: error, warning, info or none.")
+	fl.BoolVar(&f.strict, "strict", false, "Exit code 3 when anything was skipped.")
+	fl.StringSliceVar(&f.only, "only", nil, "Only these checks: codes (LS0501), beginnings of codes (LS05) or categories ("+strings.Join(doctor.Slugs(), ", ")+").")
+	fl.StringSliceVar(&f.skip, "skip", nil, "Not these checks.")
+	fl.StringVar(&f.suppressions, "suppressions", "", "File of findings to take out, with reason and expiry (default "+doctor.SuppressionsFile+", if it is there).")
 	fl.StringVar(&f.explain, "explain", "", "Print what a code means and how it is examined.")
-	fl.DurationVar(&f.wait, "wait", 30*time.Second, "How long to wait for the line that is written now.")
+	fl.StringArrayVarP(&f.files, "filename", "f", nil, "File or directory to examine over the cluster, - for standard input. May be given more than once.")
+	fl.BoolVar(&f.useKube, "use-kube", true, "Look at the cluster, too.")
+	fl.StringVar(&f.chart, "chart", "", "Chart of values files: NAME, NAME@VERSION or REPOSITORY/NAME@VERSION (grafana/loki@6.55.0).")
+	fl.StringVar(&f.release, "release", "", "Helm release name of values files (default: the chart's name).")
+	fl.StringVar(&f.targetNamespace, "target-namespace", "", "Namespace of values files and of manifests without one (default: default).")
+	fl.StringVar(&f.targetVersion, "target-version", "", "Chart version of an upgrade: what would break?")
+	fl.DurationVar(&f.wait, "wait", 0, "Ask again for this long while something is not ready yet.")
+	fl.DurationVar(&f.lineTimeout, "line-timeout", 30*time.Second, "How long to wait for the line that is written now.")
+	fl.BoolVar(&f.fix, "fix", false, "Print the fixes instead of the report. Nothing is changed.")
+	fl.StringVar(&f.bundle, "bundle", "", "Also write a redacted archive (.tgz) for a bug report.")
+	cmd.AddCommand(newDoctorListCmd(a))
 	return cmd
 }
 
-func explainCheck(a *app, code string) error {
-	var codes []string
-	for _, c := range doctor.Checks() {
-		if strings.EqualFold(c.Code, code) {
-			_, err := fmt.Fprintf(a.Out, "%s  %s: %s\n\n%s\n", c.Code, c.Category, c.Title, c.Explain)
-			return err
-		}
-		codes = append(codes, c.Code)
+func newDoctorListCmd(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List all checks",
+		Args:  noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			var rows [][]string
+			for _, c := range doctor.Checks() {
+				rows = append(rows, []string{c.Code, string(c.Severity), c.Category, c.Title})
+			}
+			return output.Table(a.Out, []string{"CODE", "SEVERITY", "CATEGORY", "HOLDS WHEN ALL IS WELL"}, rows)
+		},
 	}
-	return usagef("there is no check %q; the checks are %s", code, strings.Join(codes, ", "))
 }
 
-func runDoctor(ctx context.Context, a *app, f *doctorFlags) error {
-	var printer func(io.Writer, output.Terminal, *doctor.Report) error
-	switch f.format {
-	case "text":
-		printer = printReport
-	case "short":
-		printer = printShortReport
-	case "json":
-		printer = func(w io.Writer, _ output.Terminal, r *doctor.Report) error {
-			enc := json.NewEncoder(w)
-			enc.SetIndent("", "  ")
-			return enc.Encode(r)
-		}
-	default:
-		return usagef("-o %q: text, short or json", f.format)
+func explainCheck(a *app, code string) error {
+	c, ok := doctor.Lookup(code)
+	if !ok {
+		return usagef("there is no check %q\n  kubectl logstack doctor list shows all", code)
 	}
-	if f.failOn != "error" && f.failOn != "warning" && f.failOn != "none" {
-		return usagef("--fail-on %q: error, warning or none", f.failOn)
+	_, err := fmt.Fprintf(a.Out, "%s  %s: %s\n\n%s\n\nfix: %s\n", c.Code, c.Category, c.Title, c.Explain, c.Fix)
+	return err
+}
+
+// options checks all flags and says what is wrong with them at once.
+func (f *doctorFlags) options() (doctor.RunOptions, error) {
+	var errs []error
+	if !slices.Contains(printing.Formats, f.format) {
+		errs = append(errs, fmt.Errorf("-o %q: %s", f.format, strings.Join(printing.Formats, ", ")))
+	}
+	if !slices.Contains([]string{"error", "warning", "info", "none"}, f.failOn) {
+		errs = append(errs, fmt.Errorf("--fail-on %q: error, warning, info or none", f.failOn))
+	}
+	if err := doctor.ValidateSelection(f.only); err != nil {
+		errs = append(errs, fmt.Errorf("--only: %w", err))
+	}
+	if err := doctor.ValidateSelection(f.skip); err != nil {
+		errs = append(errs, fmt.Errorf("--skip: %w", err))
+	}
+	if !f.useKube && len(f.files) == 0 {
+		errs = append(errs, errors.New("--use-kube=false: there is nothing to look at; name files with -f"))
+	}
+	o := doctor.RunOptions{Only: f.only, Skip: f.skip, FailOn: doctor.Status(f.failOn), Strict: f.strict}
+	var err error
+	if o.Suppressions, err = readSuppressions(f.suppressions); err != nil {
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 {
+		return o, &usageError{errors.Join(errs...)}
+	}
+	return o, nil
+}
+
+func readSuppressions(name string) ([]doctor.Suppression, error) {
+	text, err := os.ReadFile(cmpOr(name, doctor.SuppressionsFile))
+	switch {
+	case name == "" && errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("suppressions: %w", err)
+	}
+	all, err := doctor.ParseSuppressions(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", cmpOr(name, doctor.SuppressionsFile), err)
+	}
+	return all, nil
+}
+
+func cmpOr(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// request says what to look at. Without a kubeconfig, files are examined alone.
+func (f *doctorFlags) request(a *app, insist bool) (snapshot.Request, error) {
+	r := snapshot.Request{
+		Files: f.files, StackNamespace: installNamespace(a), StackName: install.Name,
+		Options: snapshot.Options{TargetVersion: f.targetVersion},
+	}
+	o := snapshot.FileOptions{Release: f.release, Namespace: f.targetNamespace, Stdin: a.In}
+	o.Chart, o.Version, _ = strings.Cut(f.chart, "@")
+	if i := strings.LastIndexByte(o.Chart, '/'); i >= 0 {
+		o.Repo, o.Chart = o.Chart[:i], o.Chart[i+1:]
+	}
+	r.FileOptions = doctor.FileOptions(o)
+	if !f.useKube {
+		return r, nil
 	}
 	c, err := a.client()
 	if err != nil {
-		return err
+		if len(f.files) > 0 && !insist {
+			fmt.Fprintln(a.ErrOut, "no cluster is asked: "+firstLineOf(err))
+			return r, nil
+		}
+		return r, err
 	}
-	namespace := installNamespace(a)
-	progress := output.NewProgress(a.ErrOut, a.err())
-	if a.err().Interactive {
-		progress.Wait("looking at the cluster")
-	}
-	s, err := doctor.Load(ctx, c, namespace, install.Name, probes(c, namespace, f.wait))
-	progress.Done()
+	r.Client = c
+	r.Probes = probes(c, r.StackNamespace, f.lineTimeout)
+	return r, nil
+}
+
+func runDoctor(ctx context.Context, a *app, f *doctorFlags, insist bool) error {
+	opts, err := f.options()
 	if err != nil {
 		return err
 	}
-	r := doctor.Run(s, doctor.Checks())
-	if err := printer(a.Out, a.out(), r); err != nil {
+	req, err := f.request(a, insist)
+	if err != nil {
 		return err
 	}
-	return doctorExit(s, r, f.failOn)
-}
-
-// doctorExit is the same for every output format.
-func doctorExit(s *doctor.Snapshot, r *doctor.Report, failOn string) error {
-	worst := r.Worst()
-	switch {
-	case s.Missing[doctor.PartServer] != nil, worst == doctor.Skip,
-		worst != doctor.Error && s.Missing[doctor.PartQuery] != nil && s.Missing[doctor.PartArrival] != nil:
-		return &silentError{exitNoConnect}
-	case failOn == "none":
-	case worst == doctor.Error, worst == doctor.Warning && failOn == "warning":
-		return &silentError{exitFailed}
+	s, r, err := examine(ctx, a, f, req, opts)
+	if err != nil {
+		var file *snapshot.FileError
+		if errors.As(err, &file) {
+			return &usageError{err}
+		}
+		return err
+	}
+	for _, n := range s.Notes {
+		fmt.Fprintln(a.ErrOut, n)
+	}
+	if f.bundle != "" {
+		if err := writeBundle(f.bundle, s, r); err != nil {
+			return err
+		}
+		fmt.Fprintln(a.ErrOut, "wrote "+f.bundle)
+	}
+	if f.fix {
+		err = printing.Fixes(a.Out, r)
+	} else {
+		err = printing.Write(a.Out, f.format, r, painter(a.out()))
+	}
+	if err != nil {
+		return err
+	}
+	if r.ExitCode != doctor.ExitOK {
+		return &silentError{r.ExitCode}
 	}
 	return nil
 }
 
+// waitBetween is the pause of --wait between two looks.
+const waitBetween = 5 * time.Second
+
+// examine looks once, or with --wait again while something transient is wrong.
+func examine(ctx context.Context, a *app, f *doctorFlags, req snapshot.Request, opts doctor.RunOptions) (*snapshot.Snapshot, *doctor.Report, error) {
+	deadline := time.Now().Add(f.wait)
+	progress := output.NewProgress(a.ErrOut, a.err())
+	defer progress.Done()
+	said := ""
+	for {
+		if a.err().Interactive && req.Client != nil {
+			progress.Wait(cmpOr(said, "looking at the cluster"))
+		}
+		s, err := snapshot.Load(ctx, req)
+		if err != nil {
+			return nil, nil, err
+		}
+		r := doctor.Run(s, doctor.Checks(), opts)
+		r.Sources = f.files
+		reason := r.Waiting()
+		if reason == "" || req.Client == nil || time.Now().Add(waitBetween).After(deadline) {
+			return s, r, nil
+		}
+		if reason != said {
+			progress.Step("waiting: " + reason)
+			said = reason
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case <-time.After(waitBetween):
+		}
+	}
+}
+
+// painter maps the report's styles to the terminal's.
+func painter(t output.Terminal) printing.Painter {
+	styles := map[string]output.Style{
+		string(doctor.OK): output.Green, string(doctor.Info): output.Blue, string(doctor.Warning): output.Yellow, string(doctor.Error): output.Red,
+		string(doctor.Skip): output.Faint, "bold": output.Bold, "faint": output.Faint, "suppressed": output.Faint,
+	}
+	return func(style, s string) string { return t.Paint(styles[style], s) }
+}
+
+func writeBundle(name string, s *snapshot.Snapshot, r *doctor.Report) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := printing.Bundle(f, s, r); err != nil {
+		f.Close()
+		return err
+	}
+	return f.Close()
+}
+
 // probes reach into the running stack: is it ready, and does a line arrive?
-func probes(c *kube.Client, namespace string, wait time.Duration) doctor.Probes {
+func probes(c *kube.Client, namespace string, wait time.Duration) snapshot.Probes {
 	var client *lokiapi.Client
-	return doctor.Probes{
-		Query: func(ctx context.Context) *doctor.QueryResult {
+	return snapshot.Probes{
+		Query: func(ctx context.Context) *snapshot.QueryResult {
 			conn, err := c.Connect(ctx, serviceIn(namespace), "/ready")
 			if err != nil {
-				return &doctor.QueryResult{Err: err}
+				return &snapshot.QueryResult{Err: err}
 			}
 			client = &lokiapi.Client{HTTP: conn.HTTP, BaseURL: conn.BaseURL}
-			return &doctor.QueryResult{Via: string(conn.Via), Note: conn.Note, Err: client.Ready(ctx)}
+			return &snapshot.QueryResult{Via: string(conn.Via), Note: conn.Note, Err: client.Ready(ctx)}
 		},
-		Arrival: func(ctx context.Context) *doctor.ArrivalResult {
+		Arrival: func(ctx context.Context) *snapshot.ArrivalResult {
 			return followALine(ctx, client, namespace, wait)
 		},
 	}
@@ -145,13 +318,13 @@ func probes(c *kube.Client, namespace string, wait time.Duration) doctor.Probes 
 
 // followALine asks the collector to write a line with a number of ours into
 // its own log and queries until the line has come all the way back.
-func followALine(ctx context.Context, client *lokiapi.Client, namespace string, wait time.Duration) *doctor.ArrivalResult {
+func followALine(ctx context.Context, client *lokiapi.Client, namespace string, wait time.Duration) *snapshot.ArrivalResult {
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	token := fmt.Sprintf("doctor-%016x", rand.Uint64())
 	started := time.Now()
 	if err := client.Echo(ctx, token); err != nil {
-		return &doctor.ArrivalResult{Err: fmt.Errorf("the collector did not write a line: %w", err)}
+		return &snapshot.ArrivalResult{Err: fmt.Errorf("the collector did not write a line: %w", err)}
 	}
 	query := fmt.Sprintf(`{namespace=%q, pod=~"%s-.*"} |= %q`, namespace, install.Name, token)
 	ticker := time.NewTicker(200 * time.Millisecond)
@@ -159,88 +332,15 @@ func followALine(ctx context.Context, client *lokiapi.Client, namespace string, 
 	for {
 		resp, err := client.QueryRange(ctx, lokiapi.RangeRequest{Query: query, Start: started.Add(-5 * time.Minute), End: time.Now().Add(5 * time.Minute), Limit: 1, Direction: model.Backward})
 		if err == nil && len(resp.Streams) > 0 {
-			return &doctor.ArrivalResult{After: time.Since(started)}
+			return &snapshot.ArrivalResult{After: time.Since(started)}
 		}
 		select {
 		case <-ctx.Done():
 			if err == nil || errors.Is(err, context.DeadlineExceeded) {
 				err = fmt.Errorf("the collector wrote a line to its own log and it was not collected within %s", wait)
 			}
-			return &doctor.ArrivalResult{Err: err}
+			return &snapshot.ArrivalResult{Err: err}
 		case <-ticker.C:
 		}
-	}
-}
-
-// signs go before a finding: the word carries the meaning, the colour repeats it.
-var signs = map[doctor.Status]struct {
-	sign  string
-	style output.Style
-}{
-	doctor.OK:      {"ok   ", output.Green},
-	doctor.Info:    {"info ", output.Blue},
-	doctor.Warning: {"WARN ", output.Yellow},
-	doctor.Error:   {"ERROR", output.Red},
-	doctor.Skip:    {"skip ", output.Faint},
-}
-
-func printReport(w io.Writer, t output.Terminal, r *doctor.Report) error {
-	return printFindings(w, t, r, func(doctor.Finding) bool { return true })
-}
-
-func printShortReport(w io.Writer, t output.Terminal, r *doctor.Report) error {
-	return printFindings(w, t, r, func(f doctor.Finding) bool { return f.Status != doctor.OK })
-}
-
-func printFindings(w io.Writer, t output.Terminal, r *doctor.Report, show func(doctor.Finding) bool) error {
-	causes := map[string]string{}
-	for _, f := range r.Findings {
-		for _, code := range f.Explains {
-			if causes[code] == "" {
-				causes[code] = f.Code
-			}
-		}
-	}
-	category := ""
-	for _, f := range r.Findings {
-		if !show(f) {
-			continue
-		}
-		if f.Category != category {
-			if category != "" {
-				fmt.Fprintln(w)
-			}
-			category = f.Category
-			fmt.Fprintln(w, t.Paint(output.Bold, category))
-		}
-		printFinding(w, t, f, causes[f.Code])
-	}
-	if category != "" {
-		fmt.Fprintln(w)
-	}
-	_, err := fmt.Fprintln(w, r.Summary())
-	return err
-}
-
-func printFinding(w io.Writer, t output.Terminal, f doctor.Finding, cause string) {
-	s := signs[f.Status]
-	fmt.Fprintf(w, "  %s %s  %s", t.Paint(s.style, s.sign), f.Code, f.Title)
-	if f.Detail != "" && (f.Status == doctor.OK || f.Status == doctor.Info || f.Status == doctor.Skip) {
-		fmt.Fprintf(w, " (%s)", f.Detail)
-	}
-	fmt.Fprintln(w)
-	if f.Status != doctor.Error && f.Status != doctor.Warning {
-		return
-	}
-	indent := strings.Repeat(" ", 16)
-	if f.Object != "" {
-		fmt.Fprintf(w, "%s%s: %s\n", indent, f.Object, strings.ReplaceAll(f.Detail, "\n", "\n"+indent))
-	} else if f.Detail != "" {
-		fmt.Fprintf(w, "%s%s\n", indent, strings.ReplaceAll(f.Detail, "\n", "\n"+indent))
-	}
-	if cause != "" {
-		fmt.Fprintf(w, "%sexplained by %s above: mend that first\n", indent, cause)
-	} else if f.Fix != "" {
-		fmt.Fprintf(w, "%sfix: %s\n", indent, t.Paint(output.Bold, f.Fix))
 	}
 }

@@ -31,9 +31,9 @@ var update = flag.Bool("update", false, "rewrite cmd/*/modules.txt")
 var floors = [][]string{
 	{"pkg/model", "pkg/vfs", "pkg/version", "manifests"},
 	{"pkg/store/wal", "pkg/store/chunk", "pkg/store/index", "pkg/logql", "pkg/lokiapi", "pkg/kube"},
-	{"pkg/store/head", "pkg/store/block", "pkg/logql/stage", "pkg/podlogs"},
+	{"pkg/store/head", "pkg/store/block", "pkg/logql/stage", "pkg/podlogs", "pkg/doctor/snapshot", "pkg/doctor/data", "pkg/doctor/conf"},
 	{"pkg/store", "pkg/logql/engine"},
-	{"pkg/output", "pkg/server", "pkg/install", "pkg/doctor"},
+	{"pkg/output", "pkg/server", "pkg/install", "pkg/doctor", "pkg/doctor/report"},
 	{"cmd/collector", "cmd/kubectl-logstack"},
 }
 
@@ -41,7 +41,8 @@ var floors = [][]string{
 // wrongly, each with its reason.
 var (
 	allowed = map[string]string{
-		"pkg/doctor -> pkg/install": "doctor judges what install renders",
+		"pkg/doctor -> pkg/install":       "doctor judges what install renders",
+		"pkg/doctor/report -> pkg/doctor": "the report is printed where it is judged",
 	}
 	forbidden = map[string]string{
 		"pkg/store -> pkg/logql":        "the store knows no LogQL",

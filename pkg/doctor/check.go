@@ -2,47 +2,83 @@ package doctor
 
 import (
 	"fmt"
+	"path"
+	"slices"
 	"strings"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/snapshot"
 )
 
 // Status is the outcome of a check for one object.
 type Status string
 
-// The outcomes, from good to bad; Skip stands apart.
+// The outcomes, from good to bad; Skip and None stand apart.
 const (
 	OK      Status = "ok"
 	Info    Status = "info"
 	Warning Status = "warning"
 	Error   Status = "error"
-	Skip    Status = "skip"
+	Skip    Status = "skip" // could not look: never a pass
+	None    Status = "none" // there is nothing to look at
 )
 
 // Finding is an answer of a check.
 type Finding struct {
-	Code     string   `json:"code"`
-	Category string   `json:"category"`
-	Title    string   `json:"title"`
-	Status   Status   `json:"status"`
-	Object   string   `json:"object,omitempty"`   // kind/namespace/name or file:line:column
-	Detail   string   `json:"detail,omitempty"`   // the proof
-	Fix      string   `json:"fix,omitempty"`      // what to do, ready to paste where possible
-	Explains []string `json:"explains,omitempty"` // codes of findings that this one causes
+	Code     string `json:"code"`
+	Category string `json:"category"`
+	Title    string `json:"title"`
+	Status   Status `json:"status"`
+	// Object is kind/namespace/name, or the place in a file, for people.
+	Object string `json:"object,omitempty"`
+	// Ref is the same for programs.
+	Ref snapshot.Ref `json:"ref,omitzero"`
+	// Detail is the proof.
+	Detail string `json:"detail,omitempty"`
+	// Fix is what to do, ready to paste where possible.
+	Fix string `json:"fix,omitempty"`
+	// Patch is what --fix prints: a values diff, a manifest, commands.
+	Patch string `json:"patch,omitempty"`
+	// Explains names the symptoms of this cause: "LS0504", or
+	// "LS0401@pod/monitoring/loki-*" with a glob for the symptom's object.
+	Explains []string `json:"explains,omitempty"`
+	// ExplainedBy is the place in the report of the finding that is the cause.
+	ExplainedBy *int `json:"explainedBy,omitempty"`
+	// Suppressed is the reason of the suppression that took this finding out.
+	Suppressed string `json:"suppressed,omitempty"`
+	// Right is what a skip lacks.
+	Right string `json:"right,omitempty"`
+}
+
+// Problem says whether the finding is an error or a warning.
+func (f *Finding) Problem() bool {
+	return f.Suppressed == "" && (f.Status == Error || f.Status == Warning)
 }
 
 // Check is one question.
 type Check struct {
 	Code     string
-	Category string
-	Title    string // what holds when all is well
+	Category string // filled in by Checks
+	// Severity is the worst status that it can find.
+	Severity Status
+	// Title says what holds when all is well.
+	Title string
 	// Explain is the long text of `doctor --explain CODE`.
 	Explain string
-	Needs   []Part
-	// OfStack marks a question about the installed stack: without one there is
-	// nothing to pass.
-	OfStack bool
+	// Fix is the general remedy; findings carry a concrete one.
+	Fix string
+	// Needs are the inputs without which the check is skipped, Uses those that
+	// it reads as well.
+	Needs, Uses []snapshot.Input
+	// Transient marks what may mend itself within a minute: --wait asks again.
+	Transient bool
+	// Applies says whether there is anything to look at; nil: always.
+	Applies func(*snapshot.Snapshot) bool
 	// Run returns what is wrong; nothing means OK.
-	Run func(*Snapshot) []Finding
+	Run func(*snapshot.Snapshot) []Finding
 }
+
+// inputs are all that the check may read.
+func (c *Check) inputs() []snapshot.Input { return append(slices.Clone(c.Needs), c.Uses...) }
 
 // Report is the outcome of all checks, in their order.
 type Report struct {
@@ -50,68 +86,283 @@ type Report struct {
 	Kind       string         `json:"kind"`
 	Context    string         `json:"context,omitempty"`
 	Namespace  string         `json:"namespace"`
+	Sources    []string       `json:"sources,omitempty"` // files that were examined
 	Findings   []Finding      `json:"findings"`
 	Counts     map[Status]int `json:"counts"`
+	Summary    string         `json:"summary"`
+	ExitCode   int            `json:"exitCode"`
+
+	noServer bool // a cluster was asked and did not answer
 }
 
-// Run asks every check. A finding that another one explains is left in, after
-// its cause, so that nothing is hidden; a printer may fold it.
-func Run(s *Snapshot, checks []Check) *Report {
-	r := &Report{APIVersion: "logstack.dev/v1", Kind: "DoctorReport", Context: s.Context, Namespace: s.Namespace, Counts: map[Status]int{}}
-	for _, c := range checks {
+// RunOptions choose checks and judge the result.
+type RunOptions struct {
+	// Only and Skip select checks by code, code prefix (LS05) or category slug.
+	Only, Skip []string
+	// Suppressions take findings out, with a reason.
+	Suppressions []Suppression
+	// FailOn is the least status that gives exit code 1; None for never.
+	FailOn Status
+	// Strict makes a skip exit code 3.
+	Strict bool
+}
+
+// Run asks every check. A finding that another one explains is left in, with a
+// pointer to its cause, so that nothing is hidden; a printer may fold it.
+func Run(s *snapshot.Snapshot, checks []Check, o RunOptions) *Report {
+	r := &Report{APIVersion: "logstack.dev/v1", Kind: "DoctorReport", Context: s.Context, Namespace: s.Namespace, Counts: map[Status]int{}, Findings: []Finding{}}
+	for i := range checks {
+		c := &checks[i]
+		if !selected(c, o.Only, o.Skip) {
+			continue
+		}
 		for _, f := range answer(s, c) {
 			f.Code, f.Category, f.Title = c.Code, c.Category, c.Title
+			if f.Object == "" {
+				f.Object = objectOf(f.Ref)
+			}
+			suppress(&f, o.Suppressions, s.Taken)
 			r.Findings = append(r.Findings, f)
-			r.Counts[f.Status]++
 		}
 	}
+	r.link()
+	for i := range r.Findings {
+		if r.Findings[i].Suppressed == "" {
+			r.Counts[r.Findings[i].Status]++
+		}
+	}
+	r.noServer = s.Missing(snapshot.Server) != nil && !s.Missing(snapshot.Server).Offline
+	r.Summary = r.summary()
+	r.ExitCode = r.exitCode(o)
 	return r
 }
 
-func answer(s *Snapshot, c Check) []Finding {
-	for _, p := range c.Needs {
-		if err, missing := s.Missing[p]; missing {
-			return []Finding{{Status: Skip, Detail: fmt.Sprintf("could not look at %s: %s", p, oneLine(err))}}
-		}
+// objectOf writes a Ref for people: the place in the file, and the object.
+func objectOf(r snapshot.Ref) string {
+	s := r.String()
+	if r.File != "" && r.Kind != "" {
+		s += " (" + r.Object() + ")"
 	}
-	if c.OfStack && s.StatefulSet == nil && s.Missing[PartWorkload] == nil {
-		return []Finding{{Status: Skip, Detail: "no stack is installed"}}
-	}
-	if fs := c.Run(s); len(fs) > 0 {
-		return fs
-	}
-	return []Finding{{Status: OK}}
+	return s
 }
 
-// Worst is the worst outcome; a report of nothing but skips is Skip.
+func answer(s *snapshot.Snapshot, c *Check) []Finding {
+	view, _ := s.For(c.inputs()...)
+	return ask(view, c)
+}
+
+// ask puts the question to a view. A check that panics is a skip: one broken
+// rule must not hide the answers of the others.
+func ask(view *snapshot.Snapshot, c *Check) (out []Finding) {
+	defer func() {
+		if p := recover(); p != nil {
+			out = []Finding{{Status: Skip, Detail: fmt.Sprintf("the check failed: %v (please report this)", p)}}
+		}
+	}()
+	for _, in := range c.Needs {
+		if m := view.Missing(in); m != nil && !m.Offline {
+			return []Finding{skip(in, m)}
+		}
+	}
+	if c.Applies != nil && !c.Applies(view) {
+		return []Finding{{Status: None, Detail: "there is nothing to look at"}}
+	}
+	for _, in := range c.Needs {
+		if m := view.Missing(in); m != nil {
+			if c.Applies == nil || m.Err != nil {
+				return []Finding{{Status: None, Detail: "no cluster was asked"}}
+			}
+			return []Finding{skip(in, m)}
+		}
+	}
+	if out = c.Run(view); len(out) > 0 {
+		return out
+	}
+	return []Finding{{Status: OK, Detail: scopeNote(view, c.Needs)}}
+}
+
+// skip says what could not be looked at, and the right that lacks.
+func skip(in snapshot.Input, m *snapshot.Missing) Finding {
+	line, _, _ := strings.Cut(m.Error(), "\n")
+	f := Finding{Status: Skip, Detail: fmt.Sprintf("could not look at %s: %s", in, line)}
+	if m.Right != nil {
+		f.Right = m.Right.String()
+	}
+	return f
+}
+
+// scopeNote says where a passed check has looked, when that was not everywhere.
+func scopeNote(s *snapshot.Snapshot, needs []snapshot.Input) string {
+	for _, in := range needs {
+		if scope := s.Scope(in); scope != nil && s.Live() && !laterInput(in) {
+			return fmt.Sprintf("%s of namespace %s only", in, strings.Join(scope, ", "))
+		}
+	}
+	return ""
+}
+
+// laterInput: these are read where log stacks are, which is all that is asked.
+func laterInput(in snapshot.Input) bool {
+	return in == snapshot.ConfigMaps || in == snapshot.Roles || in == snapshot.ServiceAccounts || in == snapshot.Leases
+}
+
+// link connects causes with their symptoms.
+func (r *Report) link() {
+	for i := range r.Findings {
+		cause := &r.Findings[i]
+		if !cause.Problem() && cause.Status != Info {
+			continue
+		}
+		for _, e := range cause.Explains {
+			code, glob, _ := strings.Cut(e, "@")
+			for j := range r.Findings {
+				f := &r.Findings[j]
+				if i == j || f.Code != code || !f.Problem() || f.ExplainedBy != nil || r.leadsTo(i, j) {
+					continue
+				}
+				if glob != "" && !matches(glob, f) {
+					continue
+				}
+				n := i
+				f.ExplainedBy = &n
+			}
+		}
+	}
+}
+
+// leadsTo says whether j is already a cause of i: two findings must not
+// explain each other.
+func (r *Report) leadsTo(i, j int) bool {
+	for n := 0; n <= len(r.Findings); n++ {
+		if i == j {
+			return true
+		}
+		if r.Findings[i].ExplainedBy == nil {
+			return false
+		}
+		i = *r.Findings[i].ExplainedBy
+	}
+	return true
+}
+
+func matches(glob string, f *Finding) bool {
+	for _, s := range []string{f.Ref.Object(), f.Object, f.Ref.File} {
+		if ok, err := path.Match(glob, s); err == nil && ok && s != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// Symptoms are the findings that finding i explains.
+func (r *Report) Symptoms(i int) []*Finding {
+	var out []*Finding
+	for j := range r.Findings {
+		if by := r.Findings[j].ExplainedBy; by != nil && *by == i {
+			out = append(out, &r.Findings[j])
+		}
+	}
+	return out
+}
+
+// Worst is the worst outcome; a report of nothing but skips is Skip, one of
+// nothing at all None.
 func (r *Report) Worst() Status {
-	for _, s := range []Status{Error, Warning, Info, OK} {
+	for _, s := range []Status{Error, Warning, Info, OK, Skip} {
 		if r.Counts[s] > 0 {
 			return s
 		}
 	}
-	return Skip
+	return None
 }
 
-// Summary is the last line of every report.
-func (r *Report) Summary() string {
-	n := 0
-	for _, c := range r.Counts {
-		n += c
+// The exit codes of every output format.
+const (
+	ExitOK       = 0
+	ExitFindings = 1
+	ExitUsage    = 2 // set by the command
+	ExitBlind    = 3 // no connection, or nothing could be looked at
+)
+
+func (r *Report) exitCode(o RunOptions) int {
+	worst := r.Worst()
+	switch {
+	case r.noServer, worst == Skip, worst == None, o.Strict && r.Counts[Skip] > 0:
+		return ExitBlind
+	case o.FailOn == None:
+		return ExitOK
+	case worst == Error, worst == Warning && o.FailOn == Warning, worst == Info && o.FailOn == Info, worst == Warning && o.FailOn == Info:
+		return ExitFindings
 	}
-	parts := []string{fmt.Sprintf("%d ok", r.Counts[OK])}
-	for _, k := range []struct {
-		s    Status
-		name string
-	}{{Info, "info"}, {Warning, "warnings"}, {Error, "errors"}, {Skip, "skipped"}} {
-		if r.Counts[k.s] > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", r.Counts[k.s], k.name))
+	return ExitOK
+}
+
+// summary is the last line of every report.
+func (r *Report) summary() string {
+	n, suppressed := 0, 0
+	codes := map[string]bool{}
+	for i := range r.Findings {
+		if f := &r.Findings[i]; f.Suppressed != "" {
+			suppressed++
+		} else if f.Status != None {
+			codes[f.Code] = true
 		}
 	}
-	return fmt.Sprintf("%d checks: %s", n, strings.Join(parts, ", "))
+	n = len(codes)
+	parts := []string{fmt.Sprintf("%d ok", r.Counts[OK])}
+	add := func(n int, one, many string) {
+		if n == 1 {
+			parts = append(parts, "1 "+one)
+		} else if n > 1 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, many))
+		}
+	}
+	add(r.Counts[Info], "info", "info")
+	add(r.Counts[Warning], "warning", "warnings")
+	add(r.Counts[Error], "error", "errors")
+	if r.Counts[Skip] > 0 {
+		s := fmt.Sprintf("%d skipped", r.Counts[Skip])
+		if r.lacksRights() {
+			s += " (no permission)"
+		}
+		parts = append(parts, s)
+	}
+	add(suppressed, "suppressed", "suppressed")
+	word := "checks"
+	if n == 1 {
+		word = "check"
+	}
+	return fmt.Sprintf("%d %s: %s", n, word, strings.Join(parts, ", "))
 }
 
-func oneLine(err error) string {
-	s, _, _ := strings.Cut(err.Error(), "\n")
-	return s
+func (r *Report) lacksRights() bool {
+	for i := range r.Findings {
+		if f := &r.Findings[i]; f.Status == Skip && f.Right == "" {
+			return false
+		}
+	}
+	return true
+}
+
+// Waiting is the first problem that may mend itself and that waiting could
+// still help; "" when there is none. What nothing but a person can mend (an
+// image that does not exist, a pod that fits on no node) ends the wait.
+func (r *Report) Waiting() string {
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		c, ok := Lookup(f.Code)
+		if ok && c.Transient && f.Status == Error && f.Suppressed == "" && f.ExplainedBy == nil && !hopeless(f) {
+			return f.Code + " " + f.Object + ": " + f.Detail
+		}
+	}
+	return ""
+}
+
+func hopeless(f *Finding) bool {
+	for _, w := range []string{"not found", "manifest unknown", "InvalidImageName", "two registries", "Insufficient", "scaled to 0", "matches no pod"} {
+		if strings.Contains(f.Detail, w) {
+			return true
+		}
+	}
+	return false
 }

@@ -1,0 +1,68 @@
+package doctor
+
+import (
+	"fmt"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/snapshot"
+	"github.com/logstack-dev/kubectl-logstack/pkg/install"
+)
+
+// Category 02: rights.
+func rightsChecks() []Check {
+	return []Check{
+		{
+			Code: "LS0203", Severity: Error, Title: "the collector may read pods and their logs",
+			Explain: "The collector follows pods through the API. Its ServiceAccount needs get, list and watch on pods and get on pods/log in the whole cluster; nodes/proxy is never needed.",
+			Fix:     "kubectl logstack install (puts the ClusterRole and its binding back)",
+			Needs:   []snapshot.Input{snapshot.Server, snapshot.CollectorRights, snapshot.StatefulSets},
+			Applies: hasOurs,
+			Run:     checkCollectorRights,
+		},
+		{
+			Code: "LS0205", Severity: Error, Title: "you may query",
+			Explain: "kubectl logstack reaches the collector through the API server's service proxy (get services/proxy) or by a port-forward (create pods/portforward). One of them is enough.",
+			Fix:     "kubectl create rolebinding logstack-query-USER -n logstack --role=logstack-query --user=USER",
+			Needs:   []snapshot.Input{snapshot.Server, snapshot.OwnRights},
+			Run:     checkOwnRights,
+		},
+	}
+}
+
+// ours is the StatefulSet of our own stack, nil when it is not installed.
+func ours(s *snapshot.Snapshot) *appsv1.StatefulSet {
+	set, _ := snapshot.Find(s.StatefulSets(), s.Namespace, s.Name)
+	return set
+}
+
+func hasOurs(s *snapshot.Snapshot) bool { return ours(s) != nil }
+
+func checkCollectorRights(s *snapshot.Snapshot) []Finding {
+	var missing []string
+	for _, r := range snapshot.CollectorNeeds {
+		if !s.CollectorRights()[r] {
+			missing = append(missing, r.String())
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return []Finding{{
+		Status: Error, Ref: snapshot.Ref{Kind: "ServiceAccount", Namespace: s.Namespace, Name: s.Name}, Detail: "it may not " + strings.Join(missing, ", "),
+		Fix: install.Command(s.Namespace, "install") + " (puts the ClusterRole and its binding back)", Explains: []string{"LS1001"},
+	}}
+}
+
+func checkOwnRights(s *snapshot.Snapshot) []Finding {
+	for _, ok := range s.OwnRights() {
+		if ok {
+			return nil
+		}
+	}
+	return []Finding{{
+		Status: Error, Object: "you", Detail: "neither get services/proxy nor create pods/portforward in namespace " + s.Namespace,
+		Fix: fmt.Sprintf("kubectl create rolebinding logstack-query-USER -n %s --role=logstack-query --user=USER", s.Namespace), Explains: []string{"LS1008"},
+	}}
+}

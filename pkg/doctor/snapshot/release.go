@@ -1,0 +1,513 @@
+package snapshot
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sort"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// Origin says where a release is described.
+type Origin string
+
+// The origins.
+const (
+	FromHelm   Origin = "helm"   // Helm's own secret or ConfigMap in the cluster
+	FromFlux   Origin = "flux"   // a HelmRelease
+	FromArgo   Origin = "argo"   // an Application
+	FromValues Origin = "values" // a values file
+)
+
+// Release is a chart with values: installed, or to be installed.
+type Release struct {
+	Origin Origin
+	// Name is Helm's release name, Namespace where its objects go.
+	Name, Namespace string
+	// Chart is its name, Version an exact one or "" when unknown; Constraint
+	// is what the description asks for ("6.x").
+	Chart, Version, Constraint string
+	// Repo is the repository's URL, Home, Description and KubeVersion are those of Chart.yaml, where known.
+	Repo, Home, Description, KubeVersion string
+	// Values are the user's values: a mapping, never nil. They may hold
+	// secrets: never print one.
+	Values *yaml.Node
+	// Defaults are the chart's own values, from Helm's secret; nil when unknown.
+	Defaults map[string]any
+	// Schema is the chart's values.schema.json, from Helm's secret; nil when there is none.
+	Schema json.RawMessage
+	// Status, Message and Revision are Helm's.
+	Status, Message string
+	Revision        int
+	// Manifest is what Helm rendered; empty when unknown.
+	Manifest string
+	// Object is the HelmRelease or Application; nil for the others.
+	Object *unstructured.Unstructured
+	// Incomplete names values that could not be read (valuesFrom a Secret).
+	Incomplete []string
+
+	ref    Ref
+	prefix string
+	src    *source
+	// whole says that Values stand in a file in one piece.
+}
+
+// Ref is the place of a values path. The deepest part that is there gives the
+// position.
+func (r *Release) Ref(path ...string) Ref {
+	out := r.ref
+	out.Path = strings.Join(path, ".")
+	if r.prefix != "" {
+		out.Path = strings.TrimSuffix(r.prefix+"."+out.Path, ".")
+	}
+	for n := len(path); n >= 0; n-- {
+		if k, _ := lookupKey(r.Values, path[:n]); k != nil && k.Line > 0 {
+			out.Line, out.Column = k.Line, k.Column
+			break
+		}
+	}
+	return out
+}
+
+// Value is what the user set at a path; nil when nothing.
+func (r *Release) Value(path ...string) *yaml.Node { return lookup(r.Values, path) }
+
+// String is the scalar that the user set, or "".
+func (r *Release) String(path ...string) string {
+	if n := r.Value(path...); n != nil && n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
+		return n.Value
+	}
+	return ""
+}
+
+// Effective is the user's scalar, else the chart's default, else def.
+func (r *Release) Effective(def string, path ...string) string {
+	if n := r.Value(path...); n != nil && n.Kind == yaml.ScalarNode && n.Tag != "!!null" {
+		return n.Value
+	}
+	var v any = r.Defaults
+	for _, p := range path {
+		m, ok := v.(map[string]any)
+		if !ok {
+			return def
+		}
+		v = m[p]
+	}
+	switch v := v.(type) {
+	case nil:
+		return def
+	case map[string]any, []any:
+		return def
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+// Text is a string value as a configuration with its place.
+func (r *Release) Text(path ...string) (Text, bool) {
+	n := r.Value(path...)
+	if n == nil || n.Kind != yaml.ScalarNode {
+		return Text{}, false
+	}
+	var lines []string
+	if r.src != nil {
+		lines = r.src.lines
+	}
+	return scalarText(n, lines, r.Ref(path...)), true
+}
+
+// Title is how a release is called in messages.
+func (r *Release) Title() string {
+	s := r.Chart
+	if v := r.Version; v != "" {
+		s += " " + v
+	} else if r.Constraint != "" {
+		s += " " + r.Constraint
+	}
+	return s
+}
+
+// helmRelease is the part of Helm's stored release (v1) that is of use.
+type helmRelease struct {
+	Name      string `json:"name"`
+	Namespace string `json:"namespace"`
+	Version   int    `json:"version"`
+	Info      struct {
+		Status      string `json:"status"`
+		Description string `json:"description"`
+	} `json:"info"`
+	Chart struct {
+		Metadata struct {
+			Name        string `json:"name"`
+			Version     string `json:"version"`
+			Home        string `json:"home"`
+			Description string `json:"description"`
+			KubeVersion string `json:"kubeVersion"`
+		} `json:"metadata"`
+		Values map[string]any `json:"values"`
+		Schema []byte         `json:"schema"`
+	} `json:"chart"`
+	Config   map[string]any `json:"config"`
+	Manifest string         `json:"manifest"`
+}
+
+// maxReleaseSize bounds a decompressed release: etcd's limit is 1.5 MiB
+// compressed, charts decompress to a few MiB.
+const maxReleaseSize = 64 << 20
+
+// DecodeRelease reads a release as Helm stores it: base64, gzip (not in very
+// old ones), JSON.
+func DecodeRelease(stored []byte) (*Release, error) {
+	raw, err := base64.StdEncoding.DecodeString(string(stored))
+	if err != nil {
+		return nil, fmt.Errorf("helm release: not base64: %w", err)
+	}
+	if len(raw) > 3 && bytes.Equal(raw[:3], []byte{0x1f, 0x8b, 0x08}) {
+		zr, err := gzip.NewReader(bytes.NewReader(raw))
+		if err != nil {
+			return nil, fmt.Errorf("helm release: %w", err)
+		}
+		if raw, err = io.ReadAll(io.LimitReader(zr, maxReleaseSize)); err != nil {
+			return nil, fmt.Errorf("helm release: %w", err)
+		}
+	}
+	var h helmRelease
+	if err := json.Unmarshal(raw, &h); err != nil {
+		return nil, fmt.Errorf("helm release: %w", err)
+	}
+	m := h.Chart.Metadata
+	r := &Release{
+		Origin: FromHelm, Name: h.Name, Namespace: h.Namespace, Chart: m.Name, Version: m.Version, Home: m.Home, Description: m.Description,
+		KubeVersion: m.KubeVersion, Values: ToNode(nonNil(h.Config)), Defaults: nonNil(h.Chart.Values), Schema: h.Chart.Schema,
+		Status: h.Info.Status, Message: h.Info.Description, Revision: h.Version, Manifest: h.Manifest,
+		ref: Ref{Kind: "HelmRelease", Namespace: h.Namespace, Name: h.Name},
+	}
+	r.ref.Kind = "Release"
+	return r, nil
+}
+
+// EncodeRelease is the reverse of DecodeRelease, for tests and tools.
+func EncodeRelease(v any) ([]byte, error) {
+	js, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	var buf bytes.Buffer
+	zw := gzip.NewWriter(&buf)
+	if _, err := zw.Write(js); err != nil {
+		return nil, err
+	}
+	if err := zw.Close(); err != nil {
+		return nil, err
+	}
+	return []byte(base64.StdEncoding.EncodeToString(buf.Bytes())), nil
+}
+
+func nonNil(m map[string]any) map[string]any {
+	if m == nil {
+		return map[string]any{}
+	}
+	return m
+}
+
+// deriveReleases collects the releases of all origins. A description by Flux
+// or Argo that is in the cluster with its Helm release gives way to that:
+// the release is what runs. One from a file wins: it is what would run.
+func (s *Snapshot) deriveReleases() {
+	byHelm := map[string]*Release{}
+	for _, o := range s.d.objects[Secrets] {
+		sec, ok := o.(*corev1.Secret)
+		if !ok || sec.Type != "helm.sh/release.v1" && !strings.HasPrefix(sec.Name, "sh.helm.release.v1.") {
+			continue
+		}
+		stored := sec.Data["release"]
+		if stored == nil && sec.StringData["release"] != "" {
+			stored = []byte(sec.StringData["release"])
+		}
+		s.addHelm(byHelm, sec, stored)
+	}
+	for _, o := range s.d.objects[ConfigMaps] {
+		if cm, ok := o.(*corev1.ConfigMap); ok && cm.Labels["owner"] == "helm" && cm.Data["release"] != "" {
+			s.addHelm(byHelm, cm, []byte(cm.Data["release"]))
+		}
+	}
+	var found []*Release
+	for _, r := range byHelm {
+		found = append(found, r)
+	}
+	sort.Slice(found, func(i, j int) bool {
+		return found[i].Namespace+"/"+found[i].Name < found[j].Namespace+"/"+found[j].Name
+	})
+	for _, u := range s.HelmReleases() {
+		found = s.mergeRelease(found, s.fluxRelease(u))
+	}
+	for _, u := range s.Applications() {
+		for _, r := range s.argoReleases(u) {
+			found = s.mergeRelease(found, r)
+		}
+	}
+	for _, r := range s.d.releases { // those of values files
+		found = s.mergeRelease(found, r)
+	}
+	s.d.releases = found
+}
+
+func (s *Snapshot) addHelm(found map[string]*Release, o metav1.Object, stored []byte) {
+	r, err := DecodeRelease(stored)
+	if err != nil {
+		s.Notes = append(s.Notes, fmt.Sprintf("%s: %v", s.Ref(o), err))
+		return
+	}
+	if src := s.d.sources[o]; src != nil {
+		r.ref.File, r.ref.Line, r.ref.Column = src.file, src.node.Line, src.node.Column
+	}
+	key := r.Namespace + "/" + r.Name
+	if old := found[key]; old == nil || r.Revision > old.Revision {
+		found[key] = r
+	}
+}
+
+func (s *Snapshot) mergeRelease(found []*Release, r *Release) []*Release {
+	if r == nil {
+		return found
+	}
+	for i, f := range found {
+		if f.Name != r.Name || f.Namespace != r.Namespace || f.Chart != r.Chart {
+			continue
+		}
+		if r.src == nil { // described in the cluster: what Helm stored knows more
+			if f.Object == nil {
+				f.Object, f.Constraint, f.Repo = r.Object, r.Constraint, r.Repo
+			}
+			return found
+		}
+		// from a file: its values count, the chart's facts stay where the version does
+		if r.Version == "" {
+			r.Version = f.Version
+		}
+		if r.Version == f.Version {
+			r.Defaults, r.Schema, r.Home, r.Description = f.Defaults, f.Schema, f.Home, f.Description
+		}
+		found[i] = r
+		return found
+	}
+	return append(found, r)
+}
+
+func str(u *unstructured.Unstructured, path ...string) string {
+	v, _, _ := unstructured.NestedString(u.Object, path...)
+	return v
+}
+
+// FluxReleaseName follows helm-controller: releaseName, else
+// targetNamespace-name where a target is set, else name.
+func FluxReleaseName(u *unstructured.Unstructured) string {
+	name := str(u, "spec", "releaseName")
+	if name == "" {
+		name = u.GetName()
+		if t := str(u, "spec", "targetNamespace"); t != "" {
+			name = t + "-" + name
+		}
+	}
+	return name
+}
+
+// fluxRelease reads a HelmRelease (v2, v2beta2, v2beta1).
+func (s *Snapshot) fluxRelease(u *unstructured.Unstructured) *Release {
+	r := &Release{Origin: FromFlux, Object: u, Name: FluxReleaseName(u), Namespace: str(u, "spec", "targetNamespace"), prefix: "spec.values"}
+	if r.Namespace == "" {
+		r.Namespace = u.GetNamespace()
+	}
+	r.Chart = str(u, "spec", "chart", "spec", "chart")
+	r.setVersion(str(u, "spec", "chart", "spec", "version"))
+	repoNS := str(u, "spec", "chart", "spec", "sourceRef", "namespace")
+	if repoNS == "" {
+		repoNS = u.GetNamespace()
+	}
+	if repo, ok := Find(s.HelmRepositories(), repoNS, str(u, "spec", "chart", "spec", "sourceRef", "name")); ok {
+		r.Repo = str(repo, "spec", "url")
+	}
+	if ref := str(u, "spec", "chartRef", "name"); ref != "" && str(u, "spec", "chartRef", "kind") == "OCIRepository" {
+		ns := str(u, "spec", "chartRef", "namespace")
+		if ns == "" {
+			ns = u.GetNamespace()
+		}
+		if repo, ok := Find(s.OCIRepositories(), ns, ref); ok {
+			r.Repo = str(repo, "spec", "url")
+			r.Chart = r.Repo[strings.LastIndexByte(r.Repo, '/')+1:]
+			r.setVersion(str(repo, "spec", "ref", "tag") + str(repo, "spec", "ref", "semver"))
+		}
+	}
+	if last := str(u, "status", "lastAttemptedRevision"); r.Version == "" && last != "" {
+		r.Version, _, _ = strings.Cut(last, "+")
+	}
+	s.placeRelease(r, u, "spec", "values")
+	s.addValuesFrom(r, u)
+	return r
+}
+
+// setVersion tells an exact version from a range.
+func (r *Release) setVersion(v string) {
+	r.Constraint = v
+	exact := strings.TrimPrefix(strings.TrimPrefix(v, "="), "v")
+	if strings.Count(exact, ".") == 2 && !strings.ContainsAny(exact, "<>^~*xX |,") {
+		r.Version = exact
+	}
+}
+
+// placeRelease takes the values at a path of an object, with their positions
+// when the object came from a file.
+func (s *Snapshot) placeRelease(r *Release, u *unstructured.Unstructured, path ...string) {
+	r.ref = s.Ref(u)
+	r.prefix = strings.Join(path, ".")
+	r.src = s.d.sources[u]
+	if r.src != nil {
+		r.Values = lookup(r.src.node, path)
+	} else if v, ok, _ := unstructured.NestedFieldNoCopy(u.Object, path...); ok {
+		r.Values = ToNode(v)
+	}
+	if !IsMap(r.Values) {
+		r.Values = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+	}
+}
+
+// addValuesFrom merges values that a HelmRelease takes from ConfigMaps. The
+// inline values win. Values from Secrets are named as not read.
+func (s *Snapshot) addValuesFrom(r *Release, u *unstructured.Unstructured) {
+	from, _, _ := unstructured.NestedSlice(u.Object, "spec", "valuesFrom")
+	for _, f := range from {
+		m, ok := f.(map[string]any)
+		if !ok {
+			continue
+		}
+		name, _ := m["name"].(string)
+		key, _ := m["valuesKey"].(string)
+		if key == "" {
+			key = "values.yaml"
+		}
+		target, _ := m["targetPath"].(string)
+		what := fmt.Sprintf("%v/%s[%s]", m["kind"], name, key)
+		cm, found := Find(list[corev1.ConfigMap](s, ConfigMaps), u.GetNamespace(), name)
+		if m["kind"] != "ConfigMap" || !found {
+			r.Incomplete = append(r.Incomplete, what)
+			continue
+		}
+		n, err := ParseYAML(cm.Data[key])
+		if err != nil || target != "" || !IsMap(n) {
+			r.Incomplete = append(r.Incomplete, what)
+			continue
+		}
+		merged := *r.Values
+		merged.Content = append([]*yaml.Node(nil), r.Values.Content...)
+		mergeMissing(&merged, n)
+		r.Values = &merged
+	}
+}
+
+// mergeMissing adds what dst does not have, key by key.
+func mergeMissing(dst, from *yaml.Node) {
+	Entries(from, func(key string, k, v *yaml.Node) {
+		i := 0
+		for ; i+1 < len(dst.Content) && dst.Content[i].Value != key; i += 2 {
+		}
+		if i+1 >= len(dst.Content) {
+			dst.Content = append(dst.Content, unplaced(k), unplaced(v))
+			return
+		}
+		if have := resolve(dst.Content[i+1]); IsMap(have) && IsMap(v) {
+			c := *have
+			c.Content = append([]*yaml.Node(nil), have.Content...)
+			mergeMissing(&c, v)
+			dst.Content[i+1] = &c
+		}
+	})
+}
+
+// unplaced copies a tree without positions: they would be those of another text.
+func unplaced(n *yaml.Node) *yaml.Node {
+	c := *n
+	c.Line, c.Column = 0, 0
+	c.Content = make([]*yaml.Node, len(n.Content))
+	for i := range n.Content {
+		c.Content[i] = unplaced(n.Content[i])
+	}
+	return &c
+}
+
+// argoReleases reads the Helm sources of an Application.
+func (s *Snapshot) argoReleases(u *unstructured.Unstructured) []*Release {
+	paths := [][]string{{"spec", "source"}}
+	if sources, ok, _ := unstructured.NestedSlice(u.Object, "spec", "sources"); ok {
+		paths = nil
+		for i := range sources {
+			paths = append(paths, []string{"spec", "sources", fmt.Sprint(i)})
+		}
+	}
+	var out []*Release
+	for _, p := range paths {
+		if r := s.argoRelease(u, p); r != nil {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+func (s *Snapshot) argoRelease(u *unstructured.Unstructured, path []string) *Release {
+	root := ToNode(u.Object)
+	src := s.d.sources[u]
+	if src != nil {
+		root = src.node
+	}
+	get := func(p ...string) string {
+		if n := lookup(root, append(append([]string(nil), path...), p...)); n != nil {
+			return n.Value
+		}
+		return ""
+	}
+	r := &Release{Origin: FromArgo, Object: u, Name: get("helm", "releaseName"), Namespace: str(u, "spec", "destination", "namespace"), Chart: get("chart"), Repo: get("repoURL")}
+	if r.Chart == "" {
+		return nil
+	}
+	if r.Name == "" {
+		r.Name = u.GetName()
+	}
+	r.setVersion(get("targetRevision"))
+	r.ref, r.src = s.Ref(u), src
+	r.Values = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
+	// parameters > valuesObject > values > valueFiles (Argo CD 3.3, user guide, Helm)
+	if n := lookup(root, append(append([]string(nil), path...), "helm", "valuesObject")); IsMap(n) {
+		r.Values, r.prefix = n, strings.Join(append(path, "helm.valuesObject"), ".")
+	} else if n := lookup(root, append(append([]string(nil), path...), "helm", "values")); n != nil && n.Kind == yaml.ScalarNode {
+		if parsed, err := ParseYAML(n.Value); err == nil && IsMap(parsed) {
+			r.prefix = strings.Join(append(path, "helm.values"), ".")
+			r.Values = parsed
+			if src != nil {
+				shift(parsed, scalarText(n, src.lines, r.ref))
+			}
+		}
+	}
+	if !IsEmpty(lookup(root, append(append([]string(nil), path...), "helm", "valueFiles"))) {
+		r.Incomplete = append(r.Incomplete, "valueFiles")
+	}
+	if !IsEmpty(lookup(root, append(append([]string(nil), path...), "helm", "parameters"))) {
+		r.Incomplete = append(r.Incomplete, "parameters")
+	}
+	return r
+}
+
+// shift moves the positions of a tree that was parsed from a text to those of its file.
+func shift(n *yaml.Node, t Text) {
+	r := t.At(n.Line, n.Column)
+	n.Line, n.Column = r.Line, r.Column
+	for _, c := range n.Content {
+		shift(c, t)
+	}
+}

@@ -1,0 +1,5 @@
+package doctor
+
+// Category 09: storage.
+
+func storageChecks() []Check { return nil }

@@ -1,0 +1,5 @@
+package doctor
+
+// Category 11: time.
+
+func timeChecks() []Check { return nil }
