@@ -5,9 +5,10 @@
 //
 // The main types are:
 //
-//   - [Decoder] turns a push body (protobuf, JSON, legacy JSON) into a
-//     [model.Batch], applies [Limits], adds the label service_name and the
-//     structured metadata detected_level, and counts what it refuses by reason;
+//   - [Decoder] turns a push body (protobuf, JSON, legacy JSON) or a request of
+//     OpenTelemetry's protocol into a [model.Batch], applies [Limits], adds the
+//     label service_name and the structured metadata detected_level ([Levels]),
+//     and counts what it refuses by reason;
 //   - [Encoder] writes query answers without building them in memory first;
 //   - [Client] with [QueryResponse], [TailStream] and [StatusError], and the
 //     types of each endpoint's answer beside its method ([DetectedField],
@@ -32,6 +33,23 @@
 //	Timestamp   { int64 seconds = 1; int32 nanos = 2 }
 //
 // The body is one snappy block (not the framed format).
+//
+// # OTLP
+//
+// An ExportLogsServiceRequest is read in the same way, without generated code
+// and without a copy of its texts. Its mapping is Loki's:
+//
+//	attributes of the resource   labels if they are in [DefaultOTLPLabels], else metadata
+//	attributes of scope, record  metadata; so are scope_name, scope_version, event_name,
+//	                             severity_number, severity_text, trace_id, span_id, flags,
+//	                             observed_timestamp and …dropped_attributes_count, if set
+//	names                        [OTLPName]; a map becomes a pair for each of its values
+//	other values                 numbers and booleans as in JSON, bytes in base64, arrays as JSON
+//	body                         the line; a map or an array as JSON with sorted keys
+//	time                         of the record, else when it was observed, else now
+//
+// [OTLPConfig] changes what becomes of attributes. Of pairs with one name that
+// of the record counts before that of the scope and of the resource.
 //
 // # Tail as NDJSON
 //

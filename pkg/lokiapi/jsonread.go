@@ -13,11 +13,14 @@ const maxJSONDepth = 64
 
 // SyntaxError says where a JSON body stops being what was expected.
 type SyntaxError struct {
-	Offset int // bytes from the start of the body
+	Offset int // bytes from the start of the body, negative if unknown
 	Msg    string
 }
 
 func (e *SyntaxError) Error() string {
+	if e.Offset < 0 {
+		return "invalid JSON: " + e.Msg
+	}
 	return fmt.Sprintf("invalid JSON at byte %d: %s", e.Offset, e.Msg)
 }
 

@@ -15,20 +15,36 @@ type LabelsError struct {
 	Text   string // what was pushed
 	Offset int    // byte in Text where it went wrong
 	Msg    string
+	// Duplicate is the name that occurs twice, if that is what is wrong: it
+	// costs a push only the stream.
+	Duplicate string
 }
 
 func (e *LabelsError) Error() string {
 	return fmt.Sprintf("couldn't parse labels: %s at byte %d of %s", e.Msg, e.Offset, quoteShort(e.Text))
 }
 
+// maxQuoted is how much of what was pushed a message repeats.
+const maxQuoted = 200
+
 // quoteShort quotes s for a message and cuts it to a readable length.
 func quoteShort(s string) string {
-	const keep = 200
-	if len(s) > keep {
-		return strconv.Quote(s[:keep]) + "…"
+	if len(s) > maxQuoted {
+		return strconv.Quote(s[:maxQuoted]) + "…"
 	}
 	return strconv.Quote(s)
 }
+
+// cut is s for a message, cut to a readable length.
+func cut(s string) string {
+	if len(s) > 5*maxQuoted {
+		return strings.ToValidUTF8(s[:5*maxQuoted], "") + "…"
+	}
+	return s
+}
+
+// shortLabels is a label set for a message.
+func shortLabels(ls labels.Labels) string { return cut(ls.String()) }
 
 // ParseLabels reads the text form of a label set, {a="b", c="d"}. Values may
 // be quoted with ", ' or `. Labels with an empty value are left out; the result
@@ -89,17 +105,17 @@ func (p *labelParser) parse() ([]labels.Label, error) {
 	if p.space(); p.pos != len(p.text) {
 		return nil, p.fail("unexpected text after '}'")
 	}
-	return sortPairs(pairs, func(name string) error {
-		return p.fail("label name %q occurs twice", name)
-	})
+	return sortPairs(pairs, p.text)
 }
 
-// sortPairs sorts by name, refuses duplicates and drops empty values.
-func sortPairs(pairs []labels.Label, duplicate func(name string) error) ([]labels.Label, error) {
+// sortPairs sorts by name, refuses duplicates and drops empty values. text is
+// what the pairs were read from.
+func sortPairs(pairs []labels.Label, text string) ([]labels.Label, error) {
 	slices.SortFunc(pairs, func(a, b labels.Label) int { return strings.Compare(a.Name, b.Name) })
 	for i := 1; i < len(pairs); i++ {
 		if pairs[i].Name == pairs[i-1].Name {
-			return nil, duplicate(pairs[i].Name)
+			name := pairs[i].Name
+			return nil, &LabelsError{Text: text, Offset: len(text), Duplicate: name, Msg: fmt.Sprintf("label name %q occurs twice", name)}
 		}
 	}
 	return slices.DeleteFunc(pairs, func(l labels.Label) bool { return l.Value == "" }), nil

@@ -11,6 +11,10 @@ import (
 // LevelName is the structured metadata that holds an entry's severity.
 const LevelName = "detected_level"
 
+// severityNumberName is the structured metadata that holds OpenTelemetry's
+// number of a severity.
+const severityNumberName = "severity_number"
+
 // Level is the severity found in an entry.
 type Level uint8
 
@@ -90,259 +94,6 @@ func foldAny(s string, words ...string) bool {
 	return false
 }
 
-// isLevelKey says whether a label, metadata or field of this name holds a level.
-func isLevelKey(k string) bool {
-	switch k {
-	case "level", "LEVEL", "Level", "log.level", "log_level",
-		"severity", "SEVERITY", "Severity", "SeverityText",
-		"lvl", "LVL", "Lvl",
-		"severity_text", "Severity_Text", "SEVERITY_TEXT":
-		return true
-	}
-	return false
-}
-
-// maxLevelScan bounds the bytes of a line in which a level is looked for: it
-// stands at the beginning, and a stack trace of 100 kB is not read for it.
-const maxLevelScan = 2048
-
-// DetectLevel finds the severity of a line: in a JSON object's level field
-// (two levels deep), in a logfmt level field, in the prefix that klog writes,
-// or else as the first word that names a level.
-func DetectLevel(line string) Level {
-	line = line[:min(len(line), maxLevelScan)]
-	trimmed := strings.TrimLeft(line, " \t")
-	if trimmed == "" {
-		return LevelUnknown
-	}
-	if trimmed[0] == '{' {
-		if l := jsonLevel(trimmed); l != LevelUnknown {
-			return l
-		}
-	} else if l := klogLevel(trimmed); l != LevelUnknown {
-		return l
-	} else if l := logfmtLevel(trimmed); l != LevelUnknown {
-		return l
-	}
-	return wordLevel(trimmed)
-}
-
-// klogLevel reads the prefix "I1122 " of Kubernetes' own components: severity,
-// month and day.
-func klogLevel(s string) Level {
-	if len(s) < 6 || s[5] != ' ' {
-		return LevelUnknown
-	}
-	for _, c := range []byte(s[1:5]) {
-		if c < '0' || c > '9' {
-			return LevelUnknown
-		}
-	}
-	switch s[0] {
-	case 'I':
-		return LevelInfo
-	case 'W':
-		return LevelWarn
-	case 'E':
-		return LevelError
-	case 'F':
-		return LevelFatal
-	}
-	return LevelUnknown
-}
-
-// jsonLevel walks the strings of an object that starts at s[0]. It does not
-// check the JSON; a cut line is fine.
-func jsonLevel(s string) Level {
-	depth, i := 0, 0
-	for i < len(s) {
-		switch s[i] {
-		case '{', '[':
-			depth++
-			i++
-		case '}', ']':
-			depth--
-			i++
-			if depth == 0 {
-				return LevelUnknown
-			}
-		case '"':
-			key, next := jsonSpan(s, i)
-			i = next
-			j := skipBlanks(s, i)
-			if depth > 2 || j >= len(s) || s[j] != ':' || !isLevelKey(key) {
-				continue
-			}
-			if j = skipBlanks(s, j+1); j < len(s) && s[j] == '"' {
-				value, next := jsonSpan(s, j)
-				if l := ParseLevel(value); l != LevelUnknown {
-					return l
-				}
-				i = next
-			}
-		default:
-			i++
-		}
-	}
-	return LevelUnknown
-}
-
-// jsonSpan returns the raw inside of the string that starts at s[i] and the
-// index behind its closing quote.
-func jsonSpan(s string, i int) (string, int) {
-	start := i + 1
-	for i = start; i < len(s); i++ {
-		n := strings.IndexByte(s[i:], '"')
-		if n < 0 {
-			return s[start:], len(s)
-		}
-		i += n
-		backslashes := 0
-		for i-1-backslashes >= start && s[i-1-backslashes] == '\\' {
-			backslashes++
-		}
-		if backslashes%2 == 0 {
-			return s[start:i], i + 1
-		}
-	}
-	return s[start:], len(s)
-}
-
-func skipBlanks(s string, i int) int {
-	for i < len(s) && (s[i] == ' ' || s[i] == '\t') {
-		i++
-	}
-	return i
-}
-
-// logfmtLevel looks at the keys in front of each '=' outside quotes.
-func logfmtLevel(s string) Level {
-	for from := 0; from < len(s); {
-		n := strings.IndexByte(s[from:], '=')
-		if n < 0 {
-			return LevelUnknown
-		}
-		eq := from + n
-		value := eq + 1
-		end := value
-		if value < len(s) && s[value] == '"' {
-			var text string
-			text, end = jsonSpan(s, value)
-			if end = min(end, len(s)); len(text) <= 16 && isLevelKey(logfmtKey(s[from:eq])) {
-				if l := ParseLevel(text); l != LevelUnknown {
-					return l
-				}
-			}
-			from = end
-			continue
-		}
-		for end < len(s) && s[end] != ' ' {
-			end++
-		}
-		if isLevelKey(logfmtKey(s[from:eq])) {
-			if l := ParseLevel(s[value:end]); l != LevelUnknown {
-				return l
-			}
-		}
-		from = end
-	}
-	return LevelUnknown
-}
-
-// logfmtKey is the last word of what stands before a '='.
-func logfmtKey(s string) string {
-	return s[strings.LastIndexByte(s, ' ')+1:]
-}
-
-// Classes of bytes for wordLevel.
-const (
-	classOther = iota // ends a word
-	classWord
-	classStart // a word byte with which a level may begin
-)
-
-var wordClass = func() (t [256]uint8) {
-	for c := range 256 {
-		if b := byte(c); isNameByte(b, false) || b >= 0x80 {
-			t[c] = classWord
-		}
-	}
-	for _, c := range "tdiwecfTDIWECF" {
-		t[c] = classStart
-	}
-	return t
-}()
-
-// wordLevel returns the first word that names a level.
-func wordLevel(s string) Level {
-	for i := 0; i < len(s); {
-		class := wordClass[s[i]]
-		if class == classOther {
-			i++
-			continue
-		}
-		start := i
-		for i++; i < len(s) && wordClass[s[i]] != classOther; i++ {
-		}
-		if n := i - start; class != classStart || n < 3 || n > len("critical") {
-			continue
-		}
-		if l := levelWord(s[start:i]); l != LevelUnknown {
-			return l
-		}
-	}
-	return LevelUnknown
-}
-
-// levelWord is stricter than ParseLevel: "inf", "trc" and such are words or
-// names of other things in running text.
-func levelWord(w string) Level {
-	switch len(w) {
-	case 3:
-		if foldAny(w, "err") {
-			return LevelError
-		}
-		return LevelUnknown
-	case 4, 5, 7, 8:
-		return ParseLevel(w)
-	}
-	return LevelUnknown
-}
-
-// AddLevels gives every entry of b that has no detected_level one, found in
-// the stream's labels, the entry's metadata or its line. Writers that do not
-// come through a [Decoder] use it before they store a batch.
-func AddLevels(b *model.Batch) {
-	var sb labels.ScratchBuilder
-	for i := range b.Streams {
-		s := &b.Streams[i]
-		fixed, ok := streamLevel(s.Labels)
-		if !ok {
-			continue
-		}
-		for j := range s.Entries {
-			e := &s.Entries[j]
-			e.Metadata = withLevel(e.Metadata, fixed, e.Line, &sb)
-		}
-	}
-}
-
-// streamLevel answers the level that a label of the stream gives to all its
-// entries, "" if they have to be looked at one by one; ok is false when the
-// stream has the label detected_level itself and metadata would only collide.
-func streamLevel(ls labels.Labels) (level string, ok bool) {
-	ok = true
-	ls.Range(func(l labels.Label) {
-		switch {
-		case l.Name == LevelName:
-			ok = false
-		case level == "" && isLevelKey(l.Name):
-			level = normalLevel(l.Value)
-		}
-	})
-	return level, ok
-}
-
 // normalLevel maps a spelling to Loki's name and keeps what it does not know.
 func normalLevel(value string) string {
 	if l := ParseLevel(value); l != LevelUnknown {
@@ -351,62 +102,184 @@ func normalLevel(value string) string {
 	return value
 }
 
-// withLevel returns metadata with detected_level.
-func withLevel(metadata labels.Labels, fixed, line string, sb *labels.ScratchBuilder) labels.Labels {
-	if metadata.IsEmpty() {
-		if fixed == "" {
-			return levelMetadata[DetectLevel(line)]
-		}
-		if l := ParseLevel(fixed); l != LevelUnknown {
-			return levelMetadata[l]
-		}
+// DefaultLevelFields are the labels, metadata and fields of lines that hold a
+// level, in Loki's order.
+func DefaultLevelFields() []string {
+	return []string{
+		"level", "LEVEL", "Level", "log.level", "severity", "SEVERITY", "Severity", "SeverityText",
+		"lvl", "LVL", "Lvl", "severity_text", "Severity_Text", "SEVERITY_TEXT",
 	}
-	var found, present string
-	metadata.Range(func(l labels.Label) {
-		switch {
-		case l.Name == LevelName:
-			present = l.Value
-		case found == "" && isLevelKey(l.Name):
-			found = normalLevel(l.Value)
-		case found == "" && l.Name == "severity_number":
-			found = severityNumber(l.Value)
-		}
-	})
-	var level string
-	switch {
-	case present != "":
-		if level = normalLevel(present); level == present {
-			return metadata
-		}
-	case fixed != "":
-		level = fixed
-	case found != "":
-		level = found
-	default:
-		level = DetectLevel(line).String()
-	}
-	sb.Reset()
-	metadata.Range(func(l labels.Label) {
-		if l.Name != LevelName {
-			sb.Add(l.Name, l.Value)
-		}
-	})
-	sb.Add(LevelName, level)
-	sb.Sort()
-	return sb.Labels()
 }
 
-// severityNumber maps OpenTelemetry's scale, four steps to a level.
-func severityNumber(s string) string {
+// Levels finds the severity of entries. It is immutable and safe for
+// concurrent use.
+type Levels struct {
+	fields []levelField
+	// byLength finds the fields with a name of some length; longer names are
+	// in the last.
+	byLength [maxFieldLength + 1][]levelField
+}
+
+const maxFieldLength = 16
+
+// levelField is the name of a field and its rank: of several the first counts.
+type levelField struct {
+	name string
+	rank int
+}
+
+// NewLevels makes a detector that looks at these fields, the first of them
+// first. nil means [DefaultLevelFields].
+func NewLevels(fields []string) *Levels {
+	if fields == nil {
+		fields = DefaultLevelFields()
+	}
+	v := &Levels{}
+	for i, name := range fields {
+		if name == "" {
+			continue
+		}
+		f := levelField{name: name, rank: i}
+		v.fields = append(v.fields, f)
+		n := min(len(name), maxFieldLength)
+		v.byLength[n] = append(v.byLength[n], f)
+	}
+	return v
+}
+
+var defaultLevels = NewLevels(nil)
+
+// rank is the place of a name among the fields, -1 if it is none of them.
+func (v *Levels) rank(name string) int {
+	for _, f := range v.byLength[min(len(name), maxFieldLength)] {
+		if f.name == name {
+			return f.rank
+		}
+	}
+	return -1
+}
+
+// foldedRank is rank without regard to case.
+func (v *Levels) foldedRank(name string) int {
+	for _, f := range v.byLength[min(len(name), maxFieldLength)] {
+		if len(f.name) == len(name) && f.name[0]|0x20 == name[0]|0x20 && strings.EqualFold(f.name, name) {
+			return f.rank
+		}
+	}
+	return -1
+}
+
+// streamLevel answers the level that a label of the stream gives to all its
+// entries, "" if they have to be looked at one by one.
+func (v *Levels) streamLevel(ls labels.Labels) string {
+	for _, f := range v.fields {
+		if value := ls.Get(f.name); value != "" {
+			return normalLevel(value)
+		}
+	}
+	return ""
+}
+
+// choice is the level that the metadata of an entry gives to it.
+type choice struct {
+	rank   int
+	value  string // of the best field
+	number string // severity_number, "" if there is none
+}
+
+func (c *choice) offer(v *Levels, name, value string) {
+	if rank := v.rank(name); rank >= 0 && (c.rank < 0 || rank < c.rank) {
+		c.rank, c.value = rank, value
+	} else if name == severityNumberName {
+		c.number = value
+	}
+}
+
+// decides says whether the metadata tells the level, and which.
+func (c *choice) decides() (string, bool) {
+	switch {
+	case c.rank >= 0:
+		return normalLevel(c.value), true
+	case c.number != "":
+		return severityLevel(c.number).String(), true
+	}
+	return "", false
+}
+
+// severityLevel maps OpenTelemetry's scale, four steps to a level. A text that
+// is no number counts as info, as in Loki.
+func severityLevel(s string) Level {
 	n := 0
 	for _, c := range []byte(s) {
-		if c < '0' || c > '9' || n > 24 {
-			return ""
+		if c < '0' || c > '9' {
+			return LevelInfo
 		}
-		n = n*10 + int(c-'0')
+		if n = n*10 + int(c-'0'); n > 24 {
+			return LevelUnknown
+		}
 	}
-	if n < 1 || n > 24 {
-		return ""
+	if n < 1 {
+		return LevelUnknown
 	}
-	return [...]string{"trace", "debug", "info", "warn", "error", "fatal"}[(n-1)/4]
+	return [...]Level{LevelTrace, LevelDebug, LevelInfo, LevelWarn, LevelError, LevelFatal}[(n-1)/4]
+}
+
+// addLevel puts detected_level into the metadata that was collected for an
+// entry: the one of the stream, what the metadata itself says, or the line's
+// level, which it returns then.
+func (m *metadata) addLevel(v *Levels, fixed, line string) (level Level, fromLine bool) {
+	c := choice{rank: -1}
+	for i := range m.pairs {
+		p := &m.pairs[i]
+		if p.Name == LevelName {
+			p.Value = normalLevel(p.Value)
+			return LevelUnknown, false
+		}
+		c.offer(v, p.Name, p.Value)
+	}
+	value, ok := fixed, fixed != ""
+	if !ok {
+		value, ok = c.decides()
+	}
+	if !ok {
+		level = v.Detect(line)
+		value = level.String()
+	}
+	m.pairs = append(m.pairs, labels.Label{Name: LevelName, Value: value})
+	return level, !ok
+}
+
+// AddLevels gives every entry of b that has no detected_level one, found in
+// the stream's labels, the entry's metadata or its line. Writers that do not
+// come through a [Decoder] use it before they store a batch.
+func AddLevels(b *model.Batch) { defaultLevels.Add(b) }
+
+// Add is [AddLevels] with the fields of v.
+func (v *Levels) Add(b *model.Batch) {
+	var m metadata
+	for i := range b.Streams {
+		s := &b.Streams[i]
+		if s.Labels.Has(LevelName) { // metadata of that name would only collide
+			continue
+		}
+		fixed := v.streamLevel(s.Labels)
+		common := labels.EmptyLabels()
+		if fixed != "" {
+			common = labels.FromStrings(LevelName, fixed)
+		}
+		for j := range s.Entries {
+			e := &s.Entries[j]
+			switch {
+			case !e.Metadata.IsEmpty():
+				m.reset()
+				e.Metadata.Range(func(l labels.Label) { m.pairs = append(m.pairs, l) })
+				m.addLevel(v, fixed, e.Line)
+				e.Metadata = m.labels()
+			case fixed != "":
+				e.Metadata = common
+			default:
+				e.Metadata = levelMetadata[v.Detect(e.Line)]
+			}
+		}
+	}
 }

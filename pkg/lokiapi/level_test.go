@@ -23,7 +23,7 @@ func TestDetectLevel(t *testing.T) {
 		`{"level":30,"msg":"hi"}`:                            "unknown",
 		`{"msg":"say \"level\":\"fatal\" "}`:                 "fatal", // as a word
 		`{"msg":"\\","level":"trace"}`:                       "trace",
-		`{"level":"inf`:                                      "info", // cut
+		`{"level":"inf`:                                      "unknown", // cut
 		`level=info msg="an error"`:                          "info",
 		`ts=1 lvl="warn" x=y`:                                "warn",
 		`msg="level=debug is off" severity=error`:            "error",
@@ -31,12 +31,12 @@ func TestDetectLevel(t *testing.T) {
 		`I1122 09:16:49.123456       1 main.go:10] error`:    "info",
 		`E1122 09:16:49.123456       1 main.go:10] x`:        "error",
 		`Error opening file`:                                 "error",
-		`2026-11-22 09:00:00 WARN  [main] Debug is on`:       "warn",
+		`2026-11-22 09:00:00 WARN  [main] Debug is on`:       "debug", // by Loki's order of words
 		`errors happened, terror, information`:               "unknown",
 		`[critical] out of paper`:                            "critical",
 		`GET /info 200`:                                      "info",
 		`ünïerr err`:                                         "error",
-		strings.Repeat("x ", 2000) + "error":                 "unknown", // beyond the scan
+		strings.Repeat("x ", 2000) + "error":                 "error",
 		`10.0.0.1 - - [22/Nov/2026] "GET /a?b=c HTTP/1.1" 2`: "unknown",
 		`a="unterminated level=error`:                        "error",
 		"\tlevel=fatal":                                      "fatal",
@@ -72,7 +72,7 @@ func TestAddLevels(t *testing.T) {
 		{"the stream has it", `{detected_level="x"}`, "info", labels.EmptyLabels(), labels.EmptyLabels()},
 		{"from metadata", `{app="a"}`, "info", meta("severity", "Warning", "z", "1"), meta("detected_level", "warn", "severity", "Warning", "z", "1")},
 		{"from OTLP's number", `{app="a"}`, "info", meta("severity_number", "17"), meta("detected_level", "error", "severity_number", "17")},
-		{"a number that means nothing", `{app="a"}`, "info", meta("severity_number", "0"), meta("detected_level", "info", "severity_number", "0")},
+		{"a number that means nothing", `{app="a"}`, "info", meta("severity_number", "0"), meta("detected_level", "unknown", "severity_number", "0")},
 		{"present", `{app="a"}`, "info", meta("detected_level", "fatal"), meta("detected_level", "fatal")},
 		{"present, to be normalised", `{app="a"}`, "info", meta("detected_level", "WARNING"), meta("detected_level", "warn")},
 		{"other metadata", `{app="a"}`, "oh, error", meta("trace_id", "1"), meta("detected_level", "error", "trace_id", "1")},

@@ -14,8 +14,13 @@ type Limits struct {
 	// MaxEntries and MaxStreams bound one request: an empty entry takes two
 	// bytes in protobuf and forty in memory.
 	MaxEntries, MaxStreams int
-	// MaxLine is the longest line in bytes.
+	// MaxLine is the longest line in bytes. A longer one is refused, or cut if
+	// TruncateLines is set.
 	MaxLine int
+	// TruncateLines cuts lines that are too long to MaxLine, TruncateMarker at
+	// their end included.
+	TruncateLines  bool
+	TruncateMarker string
 	// MaxLabelNames counts the labels of a stream, service_name aside.
 	MaxLabelNames int
 	// MaxLabelName and MaxLabelValue are lengths in bytes.
@@ -34,6 +39,11 @@ type Limits struct {
 	ServiceNameLabels []string
 	// NoLevels turns the detection of detected_level off.
 	NoLevels bool
+	// LevelFields are the labels, metadata and fields of lines that hold a
+	// level; nil means [DefaultLevelFields].
+	LevelFields []string
+	// OTLP says what becomes of OpenTelemetry's attributes.
+	OTLP OTLPConfig
 }
 
 // DefaultLimits are Loki's defaults where it has some, with bodies bounded for
@@ -100,6 +110,7 @@ const (
 	ReasonTooManyLabels     Reason = "max_label_names_per_series"
 	ReasonLabelNameTooLong  Reason = "label_name_too_long"
 	ReasonLabelValueTooLong Reason = "label_value_too_long"
+	ReasonDuplicateLabels   Reason = "duplicate_label_names"
 	ReasonMetadataTooLarge  Reason = "structured_metadata_too_large"
 	ReasonMetadataTooMany   Reason = "structured_metadata_too_many"
 	ReasonBodyTooLarge      Reason = "request_body_too_large"

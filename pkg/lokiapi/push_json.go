@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
-
-	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
 
 // JSON decodes a push body in Loki's JSON form, or in the older one of
@@ -90,7 +88,7 @@ func (j *jsonPush) stream() {
 		return
 	}
 	if info == nil {
-		info = j.p.d.limits.newStream(labels.EmptyLabels())
+		info = j.p.d.newStream(labels.EmptyLabels())
 	}
 	after := r.i
 	r.i = values
@@ -133,12 +131,13 @@ func (j *jsonPush) labels() *streamInfo {
 			return nil
 		}
 	}
-	pairs, err := sortPairs(pairs, func(name string) error { return fail("label name " + name + " occurs twice") })
+	pairs, err := sortPairs(pairs, key)
 	if err != nil {
+		info, err := badStream(err)
 		j.stop(err)
-		return nil
+		return info
 	}
-	info := j.p.d.limits.newStream(labels.New(pairs...))
+	info := j.p.d.newStream(labels.New(pairs...))
 	cache.put(key, info)
 	return info
 }
@@ -148,18 +147,18 @@ func (j *jsonPush) values(info *streamInfo) {
 	j.p.open(info)
 	r := &j.r
 	r.array(func() {
-		var e model.Entry
-		m := metadataBuilder{push: j.p}
-		j.p.builder.Reset()
+		var ts int64
+		var line string
+		j.p.meta.reset()
 		n := 0
 		r.array(func() {
 			switch n++; n {
 			case 1:
-				e.Timestamp = j.timestamp()
+				ts = j.timestamp()
 			case 2:
-				e.Line = r.str()
+				line = r.str()
 			case 3:
-				r.object(func(name string) { m.add(name, r.str()) })
+				j.metadata()
 			default:
 				r.fail("an entry has at most three elements")
 			}
@@ -167,8 +166,13 @@ func (j *jsonPush) values(info *streamInfo) {
 		if n < 2 {
 			r.fail("an entry needs a timestamp and a line")
 		}
-		j.entry(info, e, &m)
+		j.entry(info, ts, line)
 	})
+}
+
+// metadata reads an object of strings.
+func (j *jsonPush) metadata() {
+	j.r.object(func(name string) { j.p.meta.add(&j.p.d.limits, name, j.r.str()) })
 }
 
 // timestamp reads nanoseconds, a string of digits.
@@ -190,9 +194,9 @@ func (j *jsonPush) entries(info *streamInfo) {
 	j.p.open(info)
 	r := &j.r
 	r.array(func() {
-		var e model.Entry
-		m := metadataBuilder{push: j.p}
-		j.p.builder.Reset()
+		var ts int64
+		var line string
+		j.p.meta.reset()
 		r.object(func(key string) {
 			switch key {
 			case "ts", "timestamp":
@@ -201,31 +205,21 @@ func (j *jsonPush) entries(info *streamInfo) {
 				if err != nil && r.err == nil {
 					r.fail("timestamp %s is not in RFC 3339 form", quoteShort(text))
 				}
-				e.Timestamp = t.UnixNano()
+				ts = t.UnixNano()
 			case "line":
-				e.Line = r.str()
+				line = r.str()
 			case "structuredMetadata":
-				r.object(func(name string) { m.add(name, r.str()) })
+				j.metadata()
 			default:
 				r.skip()
 			}
 		})
-		j.entry(info, e, &m)
+		j.entry(info, ts, line)
 	})
 }
 
-func (j *jsonPush) entry(info *streamInfo, e model.Entry, m *metadataBuilder) {
-	if j.r.err != nil {
-		return
+func (j *jsonPush) entry(info *streamInfo, ts int64, line string) {
+	if j.r.err == nil {
+		j.stop(j.p.add(info, ts, line, ""))
 	}
-	size := 0
-	if m.pairs > 0 {
-		ls, ok := m.labels(info, e.Line)
-		if !ok {
-			return
-		}
-		e.Metadata = ls
-		size = metadataSize(ls)
-	}
-	j.stop(j.p.add(info, e, size))
 }

@@ -1,6 +1,7 @@
 package lokiapi
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 
@@ -11,8 +12,10 @@ import (
 // was pushed for its labels. It is immutable.
 type streamInfo struct {
 	labels labels.Labels
-	// level is the severity that a stream label gives to every entry, "" if none.
-	level string
+	// level is the severity that a stream label gives to every entry, "" if
+	// none, and common is that as metadata.
+	level  string
+	common labels.Labels
 	// addLevels is false when entries get no detected_level.
 	addLevels bool
 	// refused is set when the labels break a limit; Message then says why.
@@ -67,7 +70,8 @@ func (c *streamCache) put(text string, info *streamInfo) {
 
 // newStream applies the rules for labels: service_name is added, and labels
 // that break a limit make the stream a refused one.
-func (l *Limits) newStream(ls labels.Labels) *streamInfo {
+func (d *Decoder) newStream(ls labels.Labels) *streamInfo {
+	l := &d.limits
 	info := &streamInfo{labels: ls}
 	names := ls.Len()
 	if name := l.serviceName(ls); name != "" {
@@ -77,30 +81,56 @@ func (l *Limits) newStream(ls labels.Labels) *streamInfo {
 	}
 	switch {
 	case info.labels.IsEmpty():
-		info.refused = ReasonMissingLabels
-		info.message = "error at least one label pair is required per stream"
+		info.refuse(ReasonMissingLabels, "error at least one label pair is required per stream")
 	case names > l.MaxLabelNames:
-		info.refused = ReasonTooManyLabels
-		info.message = fmt.Sprintf("entry for stream '%s' has %d label names; the limit is %d",
-			info.labels, names, l.MaxLabelNames)
+		info.refuse(ReasonTooManyLabels, "entry for stream '%s' has %d label names; the limit is %d",
+			shortLabels(info.labels), names, l.MaxLabelNames)
 	}
 	ls.Range(func(p labels.Label) {
 		switch {
 		case info.refused != "":
 		case len(p.Name) > l.MaxLabelName:
-			info.refused = ReasonLabelNameTooLong
-			info.message = fmt.Sprintf("label name %s has %d bytes; the limit is %d",
+			info.refuse(ReasonLabelNameTooLong, "label name %s has %d bytes; the limit is %d",
 				quoteShort(p.Name), len(p.Name), l.MaxLabelName)
 		case len(p.Value) > l.MaxLabelValue:
-			info.refused = ReasonLabelValueTooLong
-			info.message = fmt.Sprintf("value of label %s has %d bytes; the limit is %d: %s",
+			info.refuse(ReasonLabelValueTooLong, "value of label %s has %d bytes; the limit is %d: %s",
 				quoteShort(p.Name), len(p.Value), l.MaxLabelValue, quoteShort(p.Value))
 		}
 	})
-	if !l.NoLevels {
-		info.level, info.addLevels = streamLevel(info.labels)
+	if !l.NoLevels && !info.labels.Has(LevelName) { // metadata of that name would only collide
+		info.addLevels = true
+		if info.level = d.levels.streamLevel(info.labels); info.level != "" {
+			info.common = labels.FromStrings(LevelName, info.level)
+		}
 	}
 	return info
+}
+
+// badStream is the stream of labels that cannot be used, or the error that the
+// whole push fails with.
+func badStream(err error) (*streamInfo, error) {
+	var bad *LabelsError
+	if !errors.As(err, &bad) || bad.Duplicate == "" {
+		return nil, err
+	}
+	info := &streamInfo{}
+	info.refuse(ReasonDuplicateLabels, "stream '%s' has duplicate label name: %s", cut(bad.Text), quoteShort(bad.Duplicate))
+	return info, nil
+}
+
+func (s *streamInfo) refuse(reason Reason, format string, args ...any) {
+	s.refused, s.message = reason, fmt.Sprintf(format, args...)
+}
+
+// metadataOf is the metadata of an entry that was pushed without any.
+func (s *streamInfo) metadataOf(v *Levels, line string) labels.Labels {
+	switch {
+	case !s.addLevels:
+		return labels.EmptyLabels()
+	case s.level != "":
+		return s.common
+	}
+	return levelMetadata[v.Detect(line)]
 }
 
 // serviceName discovers the name of a stream's service, "" if it is set

@@ -12,7 +12,8 @@
 // it reads the stored entries and leaves out what both bring, so that nothing
 // is missing and nothing comes twice where they meet.
 //
-// Errors are plain text with Loki's status codes. The package evaluates no
+// Errors are plain text with Loki's status codes, for OTLP a google.rpc.Status.
+// The package evaluates no
 // query and stores nothing; authentication is left to the network in front
 // (NetworkPolicy, service proxy).
 package server

@@ -60,7 +60,7 @@ const pushPath = "/loki/api/v1/push"
 
 func smallPush() *http.Request {
 	return push(lokiapi.EncodePush([]model.StreamEntries{{Labels: labels.FromStrings("app", "x"),
-		Entries: []model.Entry{{Timestamp: testNow.UnixNano(), Line: "hello"}}}}))
+		Entries: []model.Entry{{Timestamp: testNow.UnixNano(), Line: "hello"}}}}), "Content-Type", typeProtobuf)
 }
 
 // TestAnnouncedBodies sees that connections which announce large bodies and
@@ -179,6 +179,7 @@ func TestStalledForm(t *testing.T) {
 func TestBrokenBody(t *testing.T) {
 	s, _ := newTestServer(nil)
 	r := httptest.NewRequest("POST", pushPath, io.MultiReader(strings.NewReader("abc"), errorReader{errors.New("the cable was cut")}))
+	r.Header.Set("Content-Type", typeProtobuf)
 	if w := do(s, r); w.Code != 400 || !strings.Contains(w.Body.String(), "the cable was cut") {
 		t.Errorf("answered %d %s", w.Code, w.Body)
 	}

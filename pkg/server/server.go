@@ -14,6 +14,7 @@ import (
 
 	"github.com/klauspost/compress/gzhttp"
 	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zstd"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/prometheus/model/labels"
@@ -50,7 +51,8 @@ type Engine interface {
 
 // Options configure a Server. The zero value of each field means its default.
 type Options struct {
-	// Limits bound what a push may hold.
+	// Limits bound what a push may hold and say what is added to it. Its OTLP
+	// must be valid.
 	Limits lokiapi.Limits
 	// MaxBody is the largest body of a push as it is sent, in bytes. Default 16 MiB.
 	MaxBody int64
@@ -82,6 +84,9 @@ type Options struct {
 	// without limit.
 	Retention time.Duration
 	Logger    *slog.Logger
+	// LogLevel is what /log_level shows and sets. Default: a level of its own,
+	// which no logger follows.
+	LogLevel *slog.LevelVar
 	// Registry is where metrics are registered and gathered from. Default: a new one.
 	Registry *prometheus.Registry
 	// Now is the clock. Default time.Now.
@@ -128,6 +133,9 @@ func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.LogLevel == nil {
+		o.LogLevel = &slog.LevelVar{}
+	}
 	if o.Registry == nil {
 		o.Registry = prometheus.NewRegistry()
 	}
@@ -154,6 +162,7 @@ type Server struct {
 	bodies  *semaphore.Weighted // bytes of bodies as sent
 	decoded *semaphore.Weighted // bytes of bodies decompressed
 	buffers bufferPool
+	zstd    *zstd.Decoder
 	flusher flusher
 	tails   atomic.Int64
 
@@ -178,6 +187,7 @@ func New(o Options) *Server {
 		bodies:  semaphore.NewWeighted(2 * o.MaxBody),
 		flusher: flusher{turn: semaphore.NewWeighted(1)},
 	}
+	s.zstd = newZstd(s.decoder.Limits().MaxDecoded)
 	s.opts.PushMemory = max(o.PushMemory, int64(s.decoder.Limits().MaxDecoded))
 	s.decoded = semaphore.NewWeighted(s.opts.PushMemory)
 	s.drain, s.stop = context.WithCancel(context.Background())
@@ -267,6 +277,7 @@ func (s *Server) routes() http.Handler {
 	for _, path := range []string{v1 + "/push", "/api/prom/push"} {
 		plain("POST "+path, path, s.withBackend(s.push))
 	}
+	plain("POST "+otlpPath, otlpPath, s.otlpLogs)
 	// Streams are flushed piece by piece and must not be compressed or timed.
 	plain("GET "+v1+"/tail", v1+"/tail", s.withForm(s.withBackend(s.tailWebSocket)))
 	plain("GET "+lokiapi.TailPath, lokiapi.TailPath, s.withForm(s.withBackend(s.tailNDJSON)))

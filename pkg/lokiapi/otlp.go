@@ -1,0 +1,549 @@
+package lokiapi
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/prometheus/prometheus/model/labels"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
+)
+
+// OTLPPart bounds what an OTLP request holds in memory beside its body, in
+// bytes, give or take one record: the attributes of a resource are repeated in
+// each of its records, so what a request stands for can be many times its size.
+const OTLPPart = 2 << 20
+
+// OTLP decodes an ExportLogsServiceRequest in protobuf and hands it to store,
+// in parts of about [OTLPPart] bytes. A part aliases body and is valid until
+// store returns; an error of store ends the decoding and is returned. The
+// result counts all parts; its Batch is empty.
+func (d *Decoder) OTLP(body []byte, store func(*model.Batch) error) (*Push, error) {
+	o := otlpPush{p: d.start(), d: d, store: store, now: uint64(d.now().UnixNano())}
+	err := o.request(body)
+	if err == nil {
+		err = o.flush()
+	}
+	if err == nil && o.p.Streams == 0 {
+		err = ErrNoStreams
+	}
+	if err != nil {
+		o.p.Release()
+		return nil, err
+	}
+	return o.p, nil
+}
+
+// OTLPJSON is OTLP for the JSON form. It needs up to as much memory as
+// [OTLPJSONCost] says. The JSON is read by OpenTelemetry's own package, which
+// knows its many rules (ids in hexadecimal, numbers as strings, two spellings
+// of each name), and goes through protobuf from there on.
+func (d *Decoder) OTLPJSON(body []byte, store func(*model.Batch) error) (*Push, error) {
+	if _, err := OTLPJSONCost(body); err != nil {
+		return nil, err
+	}
+	logs, err := (&plog.JSONUnmarshaler{}).UnmarshalLogs(body)
+	if err != nil {
+		return nil, &SyntaxError{Offset: -1, Msg: err.Error()}
+	}
+	text, err := (&plog.ProtoMarshaler{}).MarshalLogs(logs)
+	if err != nil {
+		return nil, fmt.Errorf("translating OTLP's JSON to protobuf: %w", err)
+	}
+	return d.OTLP(text, store)
+}
+
+// otlpObject is what a JSON object costs as a message in memory.
+const otlpObject = 256
+
+// OTLPJSONCost tells how many bytes of memory it takes, at the most, to decode
+// a body, or that it is nested too deep for it.
+func OTLPJSONCost(body []byte) (int, error) {
+	cost, depth := 2*len(body), 0
+	for i := 0; i < len(body); i++ {
+		switch body[i] {
+		case '{', '[':
+			cost += otlpObject
+			if depth++; depth > 4*maxOTLPDepth { // an AnyValue takes up to four
+				return 0, &SyntaxError{Offset: i, Msg: fmt.Sprintf("nested deeper than %d", 4*maxOTLPDepth)}
+			}
+		case '}', ']':
+			depth--
+		case '"':
+			for i++; i < len(body) && body[i] != '"'; i++ {
+				if body[i] == '\\' {
+					i++
+				}
+			}
+		}
+	}
+	return cost, nil
+}
+
+// otlpPush walks through one request.
+type otlpPush struct {
+	p     *Push
+	d     *Decoder
+	store func(*model.Batch) error
+	now   uint64
+	held  int // bytes of the part
+
+	names   [3]map[string]otlpName // by otlpLevel
+	stream  []labels.Label         // of the resource
+	shared  metadata               // of the resource and the scope
+	own     []labels.Label         // labels that the record adds
+	text    valueText              // of the values of a record
+	key     []byte
+	current *streamInfo // whose span is open
+	base    *streamInfo // of the resource, nil until it is needed
+}
+
+// otlpLevel says to whom an attribute belongs.
+type otlpLevel int
+
+const (
+	ofResource otlpLevel = iota
+	ofScope
+	ofRecord
+)
+
+// otlpName is what is known of an attribute by its name.
+type otlpName struct {
+	name   string // as a label name
+	action OTLPAction
+}
+
+func (o *otlpPush) request(body []byte) error {
+	w := wire{message: "ExportLogsServiceRequest", b: body}
+	for w.next() {
+		if w.is(1, protowire.BytesType) {
+			if err := o.resourceLogs(w.raw); err != nil {
+				return err
+			}
+		}
+	}
+	return w.err
+}
+
+// resourceLogs reads one ResourceLogs: the resource first, wherever it stands.
+func (o *otlpPush) resourceLogs(b []byte) error {
+	o.stream, o.base = o.stream[:0], nil
+	o.shared.reset()
+	o.newText()
+	const message = "ResourceLogs"
+	w := wire{message: message, b: b}
+	for w.next() {
+		if w.is(1, protowire.BytesType) {
+			if err := o.resource(w.raw); err != nil {
+				return err
+			}
+		}
+	}
+	pairs, count, bytes := len(o.shared.pairs), o.shared.count, o.shared.bytes
+	w = wire{message: message, b: b}
+	for w.next() {
+		if !w.is(2, protowire.BytesType) {
+			continue
+		}
+		o.shared.pairs, o.shared.count, o.shared.bytes = o.shared.pairs[:pairs], count, bytes
+		if err := o.scopeLogs(w.raw); err != nil {
+			return err
+		}
+	}
+	return w.err
+}
+
+func (o *otlpPush) resource(b []byte) error {
+	w := wire{message: "Resource", b: b}
+	for w.next() {
+		switch {
+		case w.is(1, protowire.BytesType):
+			if err := o.attribute(&o.shared, &o.stream, ofResource, w.raw); err != nil {
+				return err
+			}
+		case w.is(2, protowire.VarintType):
+			o.number(&o.shared, "resource_dropped_attributes_count", int64(uint32(w.v)))
+		}
+	}
+	return w.err
+}
+
+func (o *otlpPush) scopeLogs(b []byte) error {
+	const message = "ScopeLogs"
+	w := wire{message: message, b: b}
+	for w.next() {
+		if w.is(1, protowire.BytesType) {
+			if err := o.scope(w.raw); err != nil {
+				return err
+			}
+		}
+	}
+	o.newText() // that of the scope outlives the records
+	w = wire{message: message, b: b}
+	for w.next() {
+		if w.is(2, protowire.BytesType) {
+			if err := o.record(w.raw); err != nil {
+				return err
+			}
+		}
+	}
+	return w.err
+}
+
+// newText takes new memory for texts.
+func (o *otlpPush) newText() { o.text = valueText{limit: o.d.limits.MaxMetadataBytes} }
+
+func (o *otlpPush) scope(b []byte) error {
+	w := wire{message: "InstrumentationScope", b: b}
+	for w.next() {
+		switch {
+		case w.is(1, protowire.BytesType):
+			o.field(&o.shared, "scope_name", w.raw)
+		case w.is(2, protowire.BytesType):
+			o.field(&o.shared, "scope_version", w.raw)
+		case w.is(3, protowire.BytesType):
+			if err := o.attribute(&o.shared, nil, ofScope, w.raw); err != nil {
+				return err
+			}
+		case w.is(4, protowire.VarintType):
+			o.number(&o.shared, "scope_dropped_attributes_count", int64(uint32(w.v)))
+		}
+	}
+	return w.err
+}
+
+// record reads a LogRecord and adds the entry.
+func (o *otlpPush) record(b []byte) error {
+	p, m := o.p, &o.p.meta
+	m.pairs = append(m.pairs[:0], o.shared.pairs...)
+	m.count, m.bytes = o.shared.count, o.shared.bytes
+	o.own = o.own[:0]
+	o.text.b, o.text.pairs = o.text.b[:0], 0
+
+	var r logRecord
+	if err := r.read(o, b); err != nil {
+		return err
+	}
+	if r.observed != 0 && r.time != 0 {
+		o.number(m, "observed_timestamp", int64(min(r.observed, math.MaxInt64)))
+	}
+	o.number(m, severityNumberName, int64(int32(r.severity)))
+	if !o.d.otlp.severityLabel {
+		o.field(m, "severity_text", r.severityText)
+	} else if len(r.severityText) > 0 {
+		o.own = append(o.own, labels.Label{Name: "severity_text", Value: validUTF8(r.severityText)})
+	}
+	o.number(m, "dropped_attributes_count", int64(uint32(r.dropped)))
+	o.number(m, "flags", int64(r.flags))
+	o.hex(m, "trace_id", r.traceID)
+	o.hex(m, "span_id", r.spanID)
+	o.field(m, "event_name", r.eventName)
+
+	line, err := o.line(r.body)
+	if err != nil {
+		return err
+	}
+	o.open()
+	before := len(p.entries)
+	if err := p.add(o.current, r.timestamp(o.now), line, ""); err != nil {
+		return err
+	}
+	if len(p.entries) > before {
+		o.held += 64 + m.bytes
+	}
+	if r.body.kind != valueString {
+		o.held += len(line)
+	}
+	if o.held >= OTLPPart {
+		return o.flush()
+	}
+	return nil
+}
+
+// open makes sure that the stream of the record is the one that entries are
+// added to.
+func (o *otlpPush) open() {
+	info := o.base
+	if info == nil || len(o.own) > 0 {
+		info = o.streamInfo()
+		if len(o.own) == 0 {
+			o.base = info
+		}
+	}
+	if info != o.current || len(o.p.spans) == 0 {
+		o.current = info
+		o.p.open(info)
+		o.p.Streams++
+	}
+}
+
+// streamInfo looks the labels of the record up.
+func (o *otlpPush) streamInfo() *streamInfo {
+	pairs := append(o.stream, o.own...)
+	o.key = o.key[:0]
+	for _, l := range pairs {
+		o.key = binary.AppendUvarint(o.key, uint64(len(l.Name)))
+		o.key = append(o.key, l.Name...)
+		o.key = binary.AppendUvarint(o.key, uint64(len(l.Value)))
+		o.key = append(o.key, l.Value...)
+	}
+	if info := o.d.otlpLabels.get(o.key); info != nil {
+		return info
+	}
+	b := labels.NewBuilder(labels.EmptyLabels()) // the last of a name counts
+	for _, l := range pairs {
+		b.Set(strings.Clone(l.Name), strings.Clone(l.Value))
+	}
+	info := o.d.newStream(b.Labels())
+	o.d.otlpLabels.put(string(o.key), info)
+	return info
+}
+
+// flush hands over what was collected.
+func (o *otlpPush) flush() error {
+	p := o.p
+	p.build()
+	var err error
+	if len(p.Batch.Streams) > 0 {
+		err = o.store(&p.Batch)
+	}
+	clear(p.entries)
+	clear(p.Batch.Streams)
+	p.entries, p.spans, p.Batch.Streams = p.entries[:0], p.spans[:0], p.Batch.Streams[:0]
+	o.current, o.held = nil, 0
+	return err
+}
+
+// logRecord is a LogRecord but for its attributes, which go straight to where
+// they belong. All of it aliases the body.
+type logRecord struct {
+	time, observed           uint64 // in ns, 0 if unknown
+	severity, dropped, flags uint64
+	severityText, eventName  []byte
+	traceID, spanID          []byte
+	body                     anyValue
+}
+
+func (r *logRecord) read(o *otlpPush, b []byte) (err error) {
+	w := wire{message: "LogRecord", b: b}
+	for w.next() {
+		switch {
+		case w.is(1, protowire.Fixed64Type):
+			r.time = w.v
+		case w.is(2, protowire.VarintType):
+			r.severity = w.v
+		case w.is(3, protowire.BytesType):
+			r.severityText = w.raw
+		case w.is(5, protowire.BytesType):
+			r.body, err = readValue(w.raw)
+		case w.is(6, protowire.BytesType):
+			err = o.attribute(&o.p.meta, &o.own, ofRecord, w.raw)
+		case w.is(7, protowire.VarintType):
+			r.dropped = w.v
+		case w.is(8, protowire.Fixed32Type):
+			r.flags = w.v
+		case w.is(9, protowire.BytesType):
+			r.traceID, err = readID(w.raw, 16)
+		case w.is(10, protowire.BytesType):
+			r.spanID, err = readID(w.raw, 8)
+		case w.is(11, protowire.Fixed64Type):
+			r.observed = w.v
+		case w.is(12, protowire.BytesType):
+			r.eventName = w.raw
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return w.err
+}
+
+// timestamp is the time of the record, else when it was observed, else now.
+func (r *logRecord) timestamp(now uint64) int64 {
+	for _, t := range [...]uint64{r.time, r.observed} {
+		if t != 0 {
+			return int64(min(t, math.MaxInt64))
+		}
+	}
+	return int64(now)
+}
+
+// readID reads the id of a trace or span; one of zeros is none.
+func readID(b []byte, size int) ([]byte, error) {
+	if len(b) != 0 && len(b) != size {
+		return nil, &ProtoError{Message: "LogRecord", Err: fmt.Errorf("an id has %d bytes, not %d", len(b), size)}
+	}
+	for _, c := range b {
+		if c != 0 {
+			return b, nil
+		}
+	}
+	return nil, nil
+}
+
+// line is the body as the text of an entry.
+func (o *otlpPush) line(body anyValue) (string, error) {
+	if body.kind == valueString {
+		return alias(body.raw), nil
+	}
+	limit := o.d.limits.MaxLine
+	t := valueText{limit: limit}
+	err := t.text(body)
+	if errors.Is(err, errTooLong) {
+		err = nil
+		if len(t.b) <= limit { // too many pairs to be written at all
+			t.b = append(t.b, make([]byte, limit+1-len(t.b))...)
+		}
+	}
+	return alias(t.b), valueError(err)
+}
+
+// valueError makes an error of the body out of one of its values.
+func valueError(err error) error {
+	if errors.Is(err, errTooDeep) {
+		return &ProtoError{Message: "AnyValue", Err: err}
+	}
+	return err
+}
+
+// attribute reads a KeyValue and puts it where it belongs: among the labels,
+// into the metadata, or nowhere.
+func (o *otlpPush) attribute(m *metadata, stream *[]labels.Label, level otlpLevel, b []byte) error {
+	kv, err := readKeyValue(b)
+	if err != nil || kv.key == "" {
+		return err
+	}
+	known := o.lookup(level, kv.key)
+	if known.action == OTLPDrop || m.refusal(&o.d.limits) != "" { // the rest changes nothing
+		return nil
+	}
+	if known.action != OTLPLabel {
+		stream = nil
+	}
+	return o.flatten(m, stream, known.name, kv, 0)
+}
+
+// flatten adds a value under a name; those in a map each under a longer name.
+func (o *otlpPush) flatten(m *metadata, stream *[]labels.Label, name string, kv keyValue, depth int) error {
+	if kv.value.kind == valueMap {
+		if depth >= maxOTLPDepth {
+			return valueError(errTooDeep)
+		}
+		w := wire{message: "KeyValueList", b: kv.value.raw}
+		for w.next() {
+			if !w.is(1, protowire.BytesType) {
+				continue
+			}
+			inner, err := readKeyValue(w.raw)
+			if err != nil {
+				return err
+			}
+			if m.refusal(&o.d.limits) != "" {
+				return nil
+			}
+			if err := o.flatten(m, stream, OTLPName(name+"_"+inner.key), inner, depth+1); err != nil {
+				return err
+			}
+		}
+		return w.err
+	}
+	var value string
+	if kv.value.kind == valueString {
+		value = alias(kv.value.raw)
+	} else {
+		start := len(o.text.b)
+		err := o.text.text(kv.value)
+		value = alias(o.text.b[start:])
+		if errors.Is(err, errTooLong) {
+			m.bytes += o.d.limits.MaxMetadataBytes + 1
+			return nil
+		} else if err != nil {
+			return valueError(err)
+		}
+	}
+	if stream == nil {
+		m.put(&o.d.limits, name, value)
+	} else if value != "" && len(*stream) <= 2*o.d.limits.MaxLabelNames {
+		*stream = append(*stream, labels.Label{Name: name, Value: strings.ToValidUTF8(value, "\uFFFD")})
+	}
+	return nil
+}
+
+// lookup finds the label name and the action for an attribute.
+func (o *otlpPush) lookup(level otlpLevel, key string) otlpName {
+	known, ok := o.names[level][key]
+	if ok {
+		return known
+	}
+	rules := &o.d.otlp.resource
+	switch level {
+	case ofScope:
+		rules = &o.d.otlp.scope
+	case ofRecord:
+		rules = &o.d.otlp.record
+	}
+	key = strings.Clone(key)
+	known = otlpName{name: OTLPName(key), action: rules.action(key)}
+	if o.names[level] == nil || len(o.names[level]) >= maxCachedNames {
+		o.names[level] = map[string]otlpName{}
+	}
+	o.names[level][key] = known
+	return known
+}
+
+// field adds a text of the record, the scope or the resource itself.
+func (o *otlpPush) field(m *metadata, name string, value []byte) {
+	if len(value) > 0 {
+		m.put(&o.d.limits, name, alias(value))
+	}
+}
+
+// number adds a number that is not 0.
+func (o *otlpPush) number(m *metadata, name string, v int64) {
+	if v == 0 {
+		return
+	}
+	start := len(o.text.b)
+	o.text.b = strconv.AppendInt(o.text.b, v, 10)
+	m.put(&o.d.limits, name, alias(o.text.b[start:]))
+}
+
+// hex adds an id.
+func (o *otlpPush) hex(m *metadata, name string, id []byte) {
+	if len(id) == 0 {
+		return
+	}
+	start := len(o.text.b)
+	o.text.b = hex.AppendEncode(o.text.b, id)
+	m.put(&o.d.limits, name, alias(o.text.b[start:]))
+}
+
+func validUTF8(b []byte) string { return strings.ToValidUTF8(alias(b), "\uFFFD") }
+
+// OTLPName turns the name of an attribute into a label name as Loki does: every
+// other character becomes one '_', and key_ is put in front of a leading digit.
+// A name that is one already is returned as it is.
+func OTLPName(s string) string {
+	if isLabelName(s) || s == "" {
+		return s
+	}
+	b := make([]byte, 0, len(s)+len("key_"))
+	if c := s[0]; c >= '0' && c <= '9' {
+		b = append(b, "key_"...)
+	}
+	for _, r := range s {
+		if r < 0x80 && isNameByte(byte(r), false) {
+			b = append(b, byte(r))
+		} else {
+			b = append(b, '_')
+		}
+	}
+	return string(b)
+}
