@@ -138,7 +138,10 @@ type testCase struct {
 	build  func(testing.TB) *snapshot.Snapshot
 }
 
-// cases are those of testdata/checks and goCases.
+// moreCases are added by the test files of the categories, in init.
+var moreCases []func() []testCase
+
+// cases are those of testdata/checks, goCases and moreCases.
 func cases(t *testing.T) []testCase {
 	t.Helper()
 	files, err := filepath.Glob("testdata/checks/*")
@@ -146,6 +149,9 @@ func cases(t *testing.T) []testCase {
 		t.Fatal(err)
 	}
 	out := goCases()
+	for _, f := range moreCases {
+		out = append(out, f()...)
+	}
 	for _, file := range files {
 		h := parseHeader(t, file)
 		code, _, _ := strings.Cut(filepath.Base(file), "-")

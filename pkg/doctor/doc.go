@@ -40,7 +40,8 @@
 //  5. Write one failing and one passing case: files testdata/checks/LSnnnn-*.yaml
 //     with the objects and, in the header, what has to be found
 //     ("# EXPECT: LS0501 error ..."; "# EXPECT: none"; see cases_test.go for
-//     all header words), or an entry of goCases in cases_test.go for inputs
+//     all header words), or an entry of goCases in gocases_test.go (or of
+//     moreCases, filled by the init of a test file of your own) for inputs
 //     that no file can hold (rights, probes).
 //  6. go test ./pkg/doctor -update rewrites docs/checks.md.
 //
