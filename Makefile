@@ -34,6 +34,9 @@ image: ## Write the collector's OCI image archive (amd64, arm64, arm/v7) into di
 	@mkdir -p $(OUT)
 	go run ./hack/image -o $(OUT)/collector.tar -tag $(IMAGE):$(TAG) -version $(TAG) -commit $(COMMIT)
 
+release: ## Archives, Krew manifest, SBOM, image and checksums of VERSION (v1.2.3) into dist/release/
+	go run ./hack/release -o $(OUT)/release $(if $(VERSION),-version $(VERSION))
+
 ##@ Try it
 demo: ## Start a cluster if none is named, install, run sample apps, query them
 	@CLUSTER=$(CLUSTER) OUT=$(OUT) IMAGE=$(IMAGE):$(TAG) hack/demo.sh up
@@ -102,4 +105,4 @@ vuln: ## Known vulnerabilities of the dependencies (asks vuln.go.dev)
 clean: ## Remove dist/
 	rm -rf $(OUT)
 
-.PHONY: help build image demo demo-down cluster cluster-down test test-unit test-rig test-cluster race fuzz bench update check fmt fmt-check vet lint deps-check vuln clean
+.PHONY: help build image release demo demo-down cluster cluster-down test test-unit test-rig test-cluster race fuzz bench update check fmt fmt-check vet lint deps-check vuln clean
