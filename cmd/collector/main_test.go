@@ -150,7 +150,7 @@ func TestPlanMemory(t *testing.T) {
 		if p.total != total || p.store <= 0 || p.queries < 1 {
 			t.Errorf("%d: %+v", total, p)
 		}
-		if sum := p.store + p.push + int64(p.queries)*p.query; sum > total {
+		if sum := p.store + p.push + 2*p.pushBody + int64(p.queries)*p.query + p.answers + p.cache; sum > total {
 			t.Errorf("%d is divided into %d: %+v", total, sum, p)
 		}
 	}

@@ -31,6 +31,8 @@ type memoryPlan struct {
 	pushBody int64 // one body
 	query    int64 // one query
 	queries  int   // queries at once
+	answers  int64 // results on their way to clients
+	cache    int64 // results of metric queries that are kept
 }
 
 // planMemory finds the limit and divides it. Setting Go's limit is left to
@@ -55,11 +57,13 @@ func planMemory(flag int64, log *slog.Logger) memoryPlan {
 	queries := clamp(total/(256*mib), 2, 8)
 	return memoryPlan{
 		total:    total,
-		store:    clamp(total/2, 16*mib, 2<<30),
+		store:    clamp(total*7/16, 16*mib, 2<<30),
 		push:     clamp(total/8, 4*mib, 128*mib),
 		pushBody: clamp(total/16, 4*mib, 32*mib),
 		queries:  int(queries),
-		query:    clamp(total/4/queries, 4*mib, 256*mib),
+		query:    clamp(total*3/16/queries, 4*mib, 256*mib),
+		answers:  clamp(total/32, mib, 128*mib),
+		cache:    clamp(total/32, mib, 64*mib),
 	}
 }
 

@@ -145,14 +145,16 @@ func (p *parts) newServer() *server.Server {
 		MaxBody:    p.plan.pushBody,
 		PushMemory: p.plan.push,
 		MaxQueries: p.plan.queries,
-		Pprof:      p.cfg.pprof,
-		Config:     p.cfg.effective,
-		Services:   p.services,
-		Status:     p.status,
-		StatusCode: statusCode,
-		Retention:  p.cfg.retention,
-		Logger:     p.log.With("part", "http"),
-		Registry:   p.registry,
+		// Of what is on its way to clients.
+		AnswerMemory: p.plan.answers,
+		Pprof:        p.cfg.pprof,
+		Config:       p.cfg.effective,
+		Services:     p.services,
+		Status:       p.status,
+		StatusCode:   statusCode,
+		Retention:    p.cfg.retention,
+		Logger:       p.log.With("part", "http"),
+		Registry:     p.registry,
 	})
 }
 
@@ -180,7 +182,9 @@ func (p *parts) openStore() error {
 	p.log.Debug("store opened", "took", time.Since(start))
 	p.server.SetBackend(db, engine.New(db, engine.Options{
 		MaxQueryBytes: p.plan.query,
+		CacheBytes:    p.plan.cache,
 		Logger:        p.log.With("part", "query"),
+		Registerer:    p.registry,
 	}))
 	return nil
 }

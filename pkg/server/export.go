@@ -103,7 +103,9 @@ func (e *exporter) run(limit int) error {
 		entries := engine.InOrder(res.Streams)
 		complete := len(entries) < ask
 		limit -= len(entries)
-		if err := e.send(entries); err != nil {
+		err = e.send(entries)
+		res.Release()
+		if err != nil {
 			return err
 		}
 		if complete {

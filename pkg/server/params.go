@@ -4,6 +4,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -191,6 +192,44 @@ func categorize(r *http.Request) bool {
 	for _, h := range r.Header.Values(lokiapi.EncodingFlagsHeader) {
 		for flag := range strings.SplitSeq(h, ",") {
 			if flag == lokiapi.CategorizeLabels {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// partialSources are the values of Source in X-Query-Tags with which Grafana
+// marks requests whose answer a person looks at: Logs Drilldown, the histogram
+// above a log panel, samples, infinite scrolling.
+var partialSources = []string{"grafana-lokiexplore-app", "logvolhist", "logsample", "datasample", "infinitescroll"}
+
+// partialSeries says whether the client takes a part of the series, with a
+// warning, where there are too many. Loki grants that to Logs Drilldown only; we
+// do to everything that Grafana marks as shown to a person, and to whoever asks
+// with the parameter partial=true. A dashboard's panel or an alert rule, which
+// look the same to us, never get a part: an alert must not be judged by one.
+func partialSeries(r *http.Request) bool {
+	if yes, err := strconv.ParseBool(r.Form.Get("partial")); err == nil {
+		return yes
+	}
+	for _, h := range r.Header.Values("X-Query-Tags") {
+		for tag := range strings.SplitSeq(h, ",") {
+			key, value, _ := strings.Cut(strings.TrimSpace(tag), "=")
+			if strings.EqualFold(key, "source") && slices.Contains(partialSources, strings.ToLower(value)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// noCache says whether the client wants everything evaluated anew.
+func noCache(r *http.Request) bool {
+	for _, h := range r.Header.Values("Cache-Control") {
+		for directive := range strings.SplitSeq(h, ",") {
+			switch strings.ToLower(strings.TrimSpace(directive)) {
+			case "no-cache", "no-store":
 				return true
 			}
 		}

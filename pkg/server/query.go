@@ -27,7 +27,7 @@ func (s *Server) query(w http.ResponseWriter, r *http.Request, b *backend) error
 		return err
 	}
 	return s.answer(w, r, b.engine.Instant, engine.Params{
-		Query: p.Get("query"), Start: at, End: at, Limit: limit, Direction: direction,
+		Query: p.Get("query"), Start: at, End: at, Limit: limit, Direction: direction, PartialSeries: partialSeries(r),
 	})
 }
 
@@ -63,24 +63,30 @@ func (s *Server) rangeParams(r *http.Request) (engine.Params, error) {
 	return engine.Params{
 		Query: p.Get("query"), Start: bounds.Start, End: bounds.End,
 		Step: step, Interval: interval, Limit: limit, Direction: direction,
+		PartialSeries: partialSeries(r), NoCache: noCache(r),
 	}, err
 }
 
-// evaluate waits for its turn and runs a query. It returns how long it waited.
+// evaluate runs a query when it is its turn. Identical queries run as one, and
+// take one turn. The result counts against Options.AnswerMemory until it is
+// released, or ctx ends: the turn goes on to the next query while a client reads
+// slowly, and many of them must not fill the memory.
 func (s *Server) evaluate(ctx context.Context, run func(context.Context, engine.Params) (*engine.Result, error), p engine.Params) (*engine.Result, error) {
-	queued := time.Now()
-	done, err := s.turn(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer done()
-	waited := time.Since(queued)
+	p.Turn, p.Hold = s.turn, s.holdAnswer
 	res, err := run(ctx, p)
-	if err != nil {
+	if err == nil {
+		context.AfterFunc(ctx, res.Release)
+	}
+	return res, err
+}
+
+// holdAnswer waits until there is room for an answer of that many bytes.
+func (s *Server) holdAnswer(ctx context.Context, bytes int64) (release func(), err error) {
+	bytes = min(bytes, s.opts.AnswerMemory)
+	if err := s.answers.Acquire(ctx, bytes); err != nil {
 		return nil, err
 	}
-	res.Stats.QueueTime = waited
-	return res, nil
+	return func() { s.answers.Release(bytes) }, nil
 }
 
 // turn waits until another query may run. The caller calls done once.
@@ -156,6 +162,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, run func(context
 	if err != nil {
 		return err
 	}
+	defer res.Release()
 	w.Header().Set("Content-Type", jsonType)
 	control := http.NewResponseController(w)
 	_ = control.SetWriteDeadline(time.Now().Add(answerTimeout))

@@ -63,6 +63,10 @@ type Options struct {
 	// volumes, that run at once; further ones wait.
 	// Default: twice the number of processors.
 	MaxQueries int
+	// AnswerMemory bounds the results of queries that are being written to
+	// clients, in bytes; a query whose result does not fit waits, and keeps its
+	// turn. Default 32 MiB.
+	AnswerMemory int64
 	// MaxTails is the number of tails at once. Default 50.
 	MaxTails int
 	// Heartbeat is the longest silence on a tail. Default 10 s.
@@ -108,6 +112,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxQueries <= 0 {
 		o.MaxQueries = 2 * runtime.GOMAXPROCS(0)
+	}
+	if o.AnswerMemory <= 0 {
+		o.AnswerMemory = 32 << 20
 	}
 	if o.MaxTails <= 0 {
 		o.MaxTails = 50
@@ -159,6 +166,7 @@ type Server struct {
 	metrics *metrics
 	decoder *lokiapi.Decoder
 	queries *semaphore.Weighted // one per running query
+	answers *semaphore.Weighted // bytes of results that are being written
 	bodies  *semaphore.Weighted // bytes of bodies as sent
 	decoded *semaphore.Weighted // bytes of bodies decompressed
 	buffers bufferPool
@@ -184,6 +192,7 @@ func New(o Options) *Server {
 		metrics: newMetrics(o.Registry),
 		decoder: lokiapi.NewDecoder(o.Limits, o.Now),
 		queries: semaphore.NewWeighted(int64(o.MaxQueries)),
+		answers: semaphore.NewWeighted(o.AnswerMemory),
 		bodies:  semaphore.NewWeighted(2 * o.MaxBody),
 		flusher: flusher{turn: semaphore.NewWeighted(1)},
 	}

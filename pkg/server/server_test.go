@@ -420,18 +420,18 @@ func TestQueriesWait(t *testing.T) {
 	fill(t, s)
 	entered, proceed := make(chan struct{}), make(chan struct{})
 	st.onSelect = func(context.Context) { entered <- struct{}{}; <-proceed }
-	query := func(ctx context.Context) *httptest.ResponseRecorder {
-		return do(s, httptest.NewRequest("GET", `/loki/api/v1/query_range?query={app="web"}`, nil).WithContext(ctx))
+	query := func(ctx context.Context, limit int) *httptest.ResponseRecorder { // identical ones would not wait for each other
+		return do(s, httptest.NewRequest("GET", fmt.Sprintf(`/loki/api/v1/query_range?query={app="web"}&limit=%d`, limit), nil).WithContext(ctx))
 	}
 	answers := make(chan *httptest.ResponseRecorder, 2)
-	go func() { answers <- query(t.Context()) }()
+	go func() { answers <- query(t.Context(), 1) }()
 	<-entered
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if w := query(gone); w.Code != statusCanceled || !strings.Contains(w.Body.String(), "the request was cancelled by the client") {
+	if w := query(gone, 2); w.Code != statusCanceled || !strings.Contains(w.Body.String(), "the request was cancelled by the client") {
 		t.Errorf("a cancelled query was answered %d %s", w.Code, w.Body)
 	}
-	go func() { answers <- query(t.Context()) }()
+	go func() { answers <- query(t.Context(), 3) }()
 	close(proceed)
 	<-entered
 	for range 2 {

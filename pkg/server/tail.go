@@ -34,6 +34,7 @@ type tailSink interface {
 type tail struct {
 	sub     engine.LiveTail
 	history []engine.LiveEntry // oldest first
+	release func()             // lets go of what history refers to
 	// seen counts the stored entries by hash: an entry that became durable
 	// between the subscription and the query comes with both, and is left out
 	// the second time.
@@ -77,7 +78,7 @@ func (s *Server) openTail(ctx context.Context, r *http.Request, b *backend) (*ta
 	if err != nil {
 		return nil, err
 	}
-	t := &tail{sub: sub, seen: map[uint64]int{}}
+	t := &tail{sub: sub, seen: map[uint64]int{}, release: func() {}}
 	if limit == 0 {
 		return t, nil
 	}
@@ -90,7 +91,7 @@ func (s *Server) openTail(ctx context.Context, r *http.Request, b *backend) (*ta
 	if err != nil {
 		return nil, errors.Join(err, sub.Close())
 	}
-	t.history = engine.InOrder(res.Streams)
+	t.history, t.release = engine.InOrder(res.Streams), res.Release
 	slices.Reverse(t.history)
 	t.seenEnd = end
 	for i := range t.history {
@@ -183,6 +184,7 @@ func (s *Server) runTail(ctx context.Context, t *tail, sink tailSink) {
 		return
 	}
 	t.history = nil
+	t.release()
 	s.tailLoop(ctx, t, sink, batches, failed)
 }
 

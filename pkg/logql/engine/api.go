@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql"
 
@@ -53,10 +54,15 @@ type Options struct {
 	// ExtraWorkers is the number of goroutines that all queries together may
 	// add to their own. Default: one less than the processors; negative: none.
 	ExtraWorkers int
+	// CacheBytes bounds the memory of the cache of metric results, in bytes. There
+	// is one where the Querier is a Reviser. Default 16 MiB; negative: no cache.
+	CacheBytes int64
 	// Timeout ends a query. Default one minute; negative means no timeout.
 	Timeout time.Duration
 	// Logger receives what is of interest to an operator. Default: discard.
 	Logger *slog.Logger
+	// Registerer takes the engine's metrics. Default: none.
+	Registerer prometheus.Registerer
 	// Now is the clock, for `now` in templates and execution times. Default time.Now.
 	Now func() time.Time
 }
@@ -78,6 +84,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.ExtraWorkers == 0 {
 		o.ExtraWorkers = runtime.GOMAXPROCS(0) - 1
+	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 16 << 20
 	}
 	if o.Timeout == 0 {
 		o.Timeout = time.Minute
@@ -118,6 +127,16 @@ type Params struct {
 	// PartialSeries asks for a warning and the first Options.MaxSeries series
 	// where there are more, instead of a LimitError.
 	PartialSeries bool
+	// NoCache evaluates everything, and keeps nothing.
+	NoCache bool
+	// Turn, if set, is called before the query reads anything and returns when it
+	// may; done is called at its end. Of identical queries that run as one, that
+	// of the first is called. The context ends when nobody waits for the answer.
+	Turn func(context.Context) (done func(), err error)
+	// Hold, if set, is called before done with the memory of the result in bytes,
+	// and returns when that may be kept; release is called when all who asked
+	// have called Result.Release or left. Otherwise it is like Turn.
+	Hold func(ctx context.Context, bytes int64) (release func(), err error)
 }
 
 // ResultType says which field of a Result is filled.
@@ -131,7 +150,9 @@ const (
 	ResultScalar  ResultType = "scalar"
 )
 
-// Result is the answer to a query. All memory belongs to the caller.
+// Result is the answer to a query. The struct is the caller's; what it refers to
+// may be shared with others who asked the same at the same time, and must not be
+// changed.
 type Result struct {
 	Type ResultType
 	// Streams are sorted by their whole label set (see StreamResult.Flat).
@@ -144,6 +165,34 @@ type Result struct {
 	Scalar   promql.Scalar
 	Warnings []string
 	Stats    Stats
+
+	release func()
+}
+
+// Release says that the result is not used any more, see Params.Hold. Safe twice.
+func (r *Result) Release() {
+	if r.release != nil {
+		r.release()
+	}
+}
+
+// bytes is about the memory that the result takes.
+func (r *Result) bytes() int64 {
+	n := int64(0)
+	for i := range r.Streams {
+		s := &r.Streams[i]
+		n += entryCost + int64(s.Labels.ByteSize()+s.StructuredMetadata.ByteSize()+s.Parsed.ByteSize())
+		for j := range s.Entries {
+			n += entryCost + int64(len(s.Entries[j].Line))
+		}
+	}
+	for i := range r.Matrix {
+		n += entryCost + int64(r.Matrix[i].Metric.ByteSize()) + pointSize*int64(len(r.Matrix[i].Floats))
+	}
+	for i := range r.Vector {
+		n += entryCost + int64(r.Vector[i].Metric.ByteSize())
+	}
+	return n
 }
 
 // StreamResult are the entries that share one whole label set: stream labels,
@@ -181,8 +230,11 @@ type Stats struct {
 	PostFilterLines int64
 	// EntriesReturned are the entries of a log query's answer.
 	EntriesReturned int64
-	// ExecTime is how long the query ran, QueueTime how long it waited to run
-	// (filled by whoever queues).
+	// CacheHits and CacheMisses are steps of range aggregations: those whose
+	// points were known, and those that could have been.
+	CacheHits, CacheMisses int64
+	// ExecTime is how long the query ran, QueueTime how long it waited for its
+	// turn.
 	ExecTime, QueueTime time.Duration
 }
 

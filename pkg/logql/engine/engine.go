@@ -13,6 +13,7 @@ import (
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql/stage"
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
 
 // Engine evaluates queries. It is safe for concurrent use and holds nothing
@@ -23,7 +24,11 @@ type Engine struct {
 	promql  *promql.Engine
 	logger  *slog.Logger
 	// spare are the goroutines that queries may add to their own.
-	spare *semaphore.Weighted
+	spare   *semaphore.Weighted
+	metrics *metrics
+	reviser Reviser      // the querier, nil if it is none
+	cache   *resultCache // nil if there is none
+	flights flights
 	// sliceWidth is the constant of that name, but for tests.
 	sliceWidth int64
 }
@@ -31,7 +36,12 @@ type Engine struct {
 // New returns an engine over q.
 func New(q Querier, o Options) *Engine {
 	o = o.withDefaults()
+	m := newMetrics(o.Registerer)
+	reviser, _ := q.(Reviser)
 	return &Engine{
+		metrics:    m,
+		reviser:    reviser,
+		cache:      newResultCache(q, o.CacheBytes, m),
 		querier:    q,
 		opts:       o,
 		logger:     o.Logger,
@@ -58,14 +68,18 @@ func (e *Engine) Range(ctx context.Context, p Params) (*Result, error) {
 		return nil, err
 	}
 	if sel, ok := expr.(*logql.LogSelector); ok {
-		return e.run(ctx, func(ctx context.Context, r *run) (*Result, error) { return r.logs(ctx, sel, p) })
+		key := shareKey("logs", sel.String(), p, p.Start, p.End)
+		return e.shared(ctx, p, key, model.TimeRange{Start: p.Start, End: p.End}, func(ctx context.Context, r *run) (*Result, error) {
+			return r.logs(ctx, sel, p)
+		})
 	}
 	steps, err := e.alignedSteps(p)
 	if err != nil {
 		return nil, err
 	}
-	return e.run(ctx, func(ctx context.Context, r *run) (*Result, error) {
-		r.steps, r.partial = steps, p.PartialSeries
+	key := shareKey("range", expr.String(), p, steps.start, int64(steps.n))
+	return e.shared(ctx, p, key, model.AllTime(), func(ctx context.Context, r *run) (*Result, error) {
+		r.steps, r.partial, r.noCache = steps, p.PartialSeries, p.NoCache
 		return r.metric(ctx, expr.(logql.MetricExpr))
 	})
 }
@@ -87,7 +101,8 @@ func (e *Engine) Instant(ctx context.Context, p Params) (*Result, error) {
 	if err := e.checkTimes(&p, expr); err != nil {
 		return nil, err
 	}
-	return e.run(ctx, func(ctx context.Context, r *run) (*Result, error) {
+	key := shareKey("instant", expr.String(), p, p.End, p.End)
+	return e.shared(ctx, p, key, model.AllTime(), func(ctx context.Context, r *run) (*Result, error) {
 		r.steps, r.partial = steps{start: p.End, n: 1, instant: true}, p.PartialSeries
 		return r.metric(ctx, m)
 	})
@@ -137,10 +152,10 @@ func thousands(n int) string {
 type run struct {
 	e     *Engine
 	steps steps
-	// partial is Params.PartialSeries.
-	partial bool
-	budget  stage.Budget
-	stats   Stats
+	// partial is Params.PartialSeries, noCache Params.NoCache.
+	partial, noCache bool
+	budget           stage.Budget
+	stats            Stats
 	// leaves are what the PromQL text refers to, by the name of the metric.
 	leaves map[string]*leaf
 	needs  map[*logql.RangeAggregation]logql.LabelNeeds

@@ -99,7 +99,8 @@ func (r *run) readAll(ctx context.Context, n *logql.RangeAggregation, by *logql.
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	for _, w := range workers {
-		group.Go(func() error {
+		group.Go(func() (err error) {
+			defer recovered(&err)
 			for i := next.Add(1) - 1; i < int64(len(ranges)); i = next.Add(1) - 1 {
 				req := req
 				req.Range = ranges[i]
