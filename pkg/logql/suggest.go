@@ -16,7 +16,10 @@ var stageNames = func() []string {
 }()
 
 var (
-	functionNames = slices.Sorted(maps.Keys(functions))
+	// Of names equally near Loki's are first.
+	functionNames = slices.Concat(
+		slices.DeleteFunc(slices.Sorted(maps.Keys(functions)), func(name string) bool { return functions[name].kind == tFunction }),
+		slices.Sorted(maps.Keys(functions)))
 	wordNames     = []string{"by", "without", "on", "ignoring", "group_left", "group_right", "offset", "bool", "and", "or", "unless"}
 	flagNames     = []string{"--strict", "--keep-empty", "--arrays"}
 )

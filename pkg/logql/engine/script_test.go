@@ -28,6 +28,9 @@ var update = flag.Bool("update", false, "write the answers that the engine gives
 // zero is the time 0s of the scripts: 2026-01-01T00:00:00Z.
 var zero = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()
 
+// minEvaluations is what the scripts have promised not to fall below.
+const minEvaluations = 600
+
 // TestScripts runs testdata/*.test; testdata/README.md tells how to write them.
 func TestScripts(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.test")
@@ -41,6 +44,9 @@ func TestScripts(t *testing.T) {
 		})
 	}
 	t.Logf("%d evaluations", evals)
+	if whole := flag.Lookup("test.run").Value.String() == ""; whole && evals < minEvaluations {
+		t.Errorf("%d evaluations, want at least %d", evals, minEvaluations)
+	}
 }
 
 // script is the state between the lines of a script.

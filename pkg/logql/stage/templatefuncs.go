@@ -31,7 +31,7 @@ var errTemplateText = fmt.Errorf("the template makes more than %d bytes of text"
 // sprigNames are the functions taken from sprig as they are.
 var sprigNames = strings.Fields(`b64enc lower upper title trunc substr contains hasPrefix hasSuffix
 	trim trimAll trimSuffix trimPrefix int float64 add sub mul div mod addf subf mulf divf
-	max min maxf minf ceil floor round fromJson date toDate default`)
+	max min maxf minf ceil floor round fromJson default`)
 
 // templateState is what the functions of one stage read and keep.
 type templateState struct {
@@ -82,6 +82,7 @@ func (s *templateState) funcs() template.FuncMap {
 		"unixEpochNanos":   func(t time.Time) string { return strconv.FormatInt(t.UnixNano(), 10) },
 		"unixToTime":       unixToTime,
 		"toDateInZone":     toDateInZone,
+		"toDate":           func(layout, text string) time.Time { return toDateInZone(layout, "UTC", text) },
 		"alignLeft":        func(n int, text string) (string, error) { return align(n, text, false) },
 		"alignRight":       func(n int, text string) (string, error) { return align(n, text, true) },
 		"b64dec":           decodeBase64,
@@ -90,6 +91,9 @@ func (s *templateState) funcs() template.FuncMap {
 	for _, name := range sprigNames {
 		m[name] = all[name]
 	}
+	// Sprig's own take the zone of the machine that answers.
+	dateInZone := all["dateInZone"].(func(layout string, date any, zone string) string)
+	m["date"] = func(layout string, date any) string { return dateInZone(layout, date, "UTC") }
 	return m
 }
 
