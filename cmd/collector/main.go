@@ -67,6 +67,7 @@ type config struct {
 	noLevels     bool
 
 	logger      *slog.Logger
+	logLevel    *slog.LevelVar // of logger
 	pprof       bool
 	showVersion bool
 
@@ -141,7 +142,8 @@ func parseConfig(args []string, env func(string) (string, bool), help io.Writer)
 		}
 		parse("memory-limit", err)
 	}
-	cfg.logger, err = newLogger(os.Stderr, level, format)
+	cfg.logLevel = &slog.LevelVar{}
+	cfg.logger, err = newLogger(os.Stderr, cfg.logLevel, level, format)
 	if err != nil {
 		errs = append(errs, err)
 	}
@@ -207,12 +209,12 @@ func parseSize(s string) (int64, error) {
 	return int64(n), nil
 }
 
-func newLogger(w io.Writer, level, format string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
+// newLogger sets at to level and returns a logger that follows it.
+func newLogger(w io.Writer, at *slog.LevelVar, level, format string) (*slog.Logger, error) {
+	if err := at.UnmarshalText([]byte(level)); err != nil {
 		return nil, fmt.Errorf("--log-level %q: use debug, info, warn or error", level)
 	}
-	o := &slog.HandlerOptions{Level: l}
+	o := &slog.HandlerOptions{Level: at}
 	switch format {
 	case "logfmt":
 		return slog.New(slog.NewTextHandler(w, o)), nil

@@ -154,6 +154,7 @@ func (p *parts) newServer() *server.Server {
 		StatusCode:   statusCode,
 		Retention:    p.cfg.retention,
 		Logger:       p.log.With("part", "http"),
+		LogLevel:     p.cfg.logLevel,
 		Registry:     p.registry,
 	})
 }

@@ -2,10 +2,13 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"runtime"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -43,19 +46,99 @@ func (s *Server) orError(w http.ResponseWriter, r *http.Request, err error) {
 	}
 }
 
+// limit is one of Loki's limits as it is in force here.
+type limit struct {
+	name  string
+	value any
+}
+
+// limits are those that clients look at, under Loki's names. 0 is no limit.
+func (s *Server) limits() []limit {
+	l := s.decoder.Limits()
+	age := func(d time.Duration) string { return commonmodel.Duration(max(d, 0)).String() }
+	return []limit{
+		{"allow_structured_metadata", true},
+		{"creation_grace_period", age(l.MaxFuture)},
+		{"deletion_mode", "filter-and-delete"},
+		{"discover_log_levels", !l.NoLevels},
+		{"discover_service_name", l.ServiceNameLabels},
+		{"max_entries_limit_per_query", maxEntries},
+		{"max_label_name_length", l.MaxLabelName},
+		{"max_label_names_per_series", l.MaxLabelNames},
+		{"max_label_value_length", l.MaxLabelValue},
+		{"max_line_size", l.MaxLine},
+		{"max_query_bytes_read", "0B"},
+		{"max_query_length", "0s"},
+		{"max_query_lookback", "0s"},
+		{"max_query_range", "0s"},
+		{"max_structured_metadata_entries_count", l.MaxMetadataPairs},
+		{"max_structured_metadata_size", l.MaxMetadataBytes},
+		{"metric_aggregation_enabled", false},
+		{"reject_old_samples", l.MaxAge > 0},
+		{"reject_old_samples_max_age", age(l.MaxAge)},
+		{"retention_period", age(s.opts.Retention)},
+		{"volume_enabled", true},
+		{"volume_max_series", maxVolumeSeries},
+	}
+}
+
+// maxEntries is the largest number of entries that a log query returns.
+const maxEntries = 5000
+
 // drilldownLimits tells Grafana's log app what it may ask for.
 func (s *Server) drilldownLimits(w http.ResponseWriter, r *http.Request) {
+	limits := map[string]any{}
+	for _, l := range s.limits() {
+		limits[l.name] = l.value
+	}
 	s.orError(w, r, writeJSON(w, http.StatusOK, map[string]any{
-		"limits": map[string]any{
-			"retention_period":            commonmodel.Duration(s.opts.Retention).String(),
-			"max_entries_limit_per_query": 5000,
-			"discover_log_levels":         !s.decoder.Limits().NoLevels,
-			"discover_service_name":       s.decoder.Limits().ServiceNameLabels,
-			"volume_enabled":              true,
-			"volume_max_series":           maxVolumeSeries,
-		},
+		"limits":                   limits,
 		"pattern_ingester_enabled": true,
 		"version":                  version.Version,
+	}))
+}
+
+// tenantLimits lists the limits as YAML, of which JSON values are a part.
+func (s *Server) tenantLimits(w http.ResponseWriter, r *http.Request) {
+	var buf []byte
+	for _, l := range s.limits() {
+		value, err := json.Marshal(l.value)
+		if err != nil {
+			s.writeError(w, r, err)
+			return
+		}
+		buf = fmt.Appendf(buf, "%s: %s\n", l.name, value)
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write(buf)
+}
+
+// logLevelAnswer is what /log_level answers.
+type logLevelAnswer struct {
+	Message string `json:"message"`
+	Status  string `json:"status,omitempty"`
+}
+
+func (s *Server) logLevel(w http.ResponseWriter, r *http.Request) {
+	s.orError(w, r, writeJSON(w, http.StatusOK, logLevelAnswer{
+		Message: "Current log level is " + strings.ToLower(s.opts.LogLevel.Level().String()),
+	}))
+}
+
+// setLogLevel changes what the process logs until it ends.
+func (s *Server) setLogLevel(w http.ResponseWriter, r *http.Request) {
+	var level slog.Level
+	text := r.Form.Get("log_level")
+	if err := level.UnmarshalText([]byte(text)); err != nil {
+		s.refused(r, reasonParameter)
+		s.orError(w, r, writeJSON(w, http.StatusBadRequest, logLevelAnswer{
+			Message: fmt.Sprintf("unrecognized log level %q: use debug, info, warn or error", cut(text, 100)), Status: "failed",
+		}))
+		return
+	}
+	s.opts.LogLevel.Set(level)
+	s.orError(w, r, writeJSON(w, http.StatusOK, logLevelAnswer{
+		Message: "Log level set to " + strings.ToLower(level.String()), Status: "success",
 	}))
 }
 
@@ -160,6 +243,7 @@ func (s *Server) formatQuery(w http.ResponseWriter, r *http.Request, _ *backend)
 		if !errors.As(err, &parse) {
 			return err
 		}
+		s.refused(r, reasonQuery)
 		return writeJSON(w, http.StatusBadRequest, map[string]string{"status": "invalid-query", "error": err.Error()})
 	}
 	return writeJSON(w, http.StatusOK, dataAnswer{"success", logql.Pretty(expr, prettyWidth)})

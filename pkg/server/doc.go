@@ -13,7 +13,37 @@
 // is missing and nothing comes twice where they meet.
 //
 // Errors are plain text with Loki's status codes, for OTLP a google.rpc.Status.
-// The package evaluates no
-// query and stores nothing; authentication is left to the network in front
-// (NetworkPolicy, service proxy).
+// The package evaluates no query and stores nothing; authentication is left to
+// the network in front (NetworkPolicy, service proxy).
+//
+// # What is stored, by other means than queries
+//
+// Labels, streams, volumes and statistics come from the index alone (metadata.go).
+// Fields are looked for in a sample of the newest lines (fields.go), patterns in
+// all lines or a sample over the whole range (patterns.go). Rules are none's
+// business here, but clients that ask for them get an answer they understand
+// (rules.go).
+//
+// # Metrics
+//
+//	logstack_http_request_duration_seconds  {route, method, code}
+//	logstack_http_requests_refused_total    {route, reason}: answered with an error
+//	logstack_http_panics_total              bugs
+//	logstack_queries_running                now, of Options.MaxQueries
+//	logstack_queries_waiting                for their turn
+//	logstack_push_entries_total             stored
+//	logstack_push_bytes_total               of their lines and metadata
+//	logstack_push_body_bytes_total          as they were sent
+//	logstack_push_refused_entries_total     {reason}
+//	logstack_push_refused_bytes_total       {reason}
+//	logstack_push_truncated_lines_total     too long, where that is not refused
+//	logstack_tails                          open
+//	logstack_tail_dropped_entries_total     that slow readers lost
+//	loki_discarded_samples_total            {reason, tenant}, loki_discarded_bytes_total:
+//	                                        refused entries under Loki's names
+//
+// The reasons of refused requests are bad_query, bad_parameter, pipeline_error (a
+// line that a metric query cannot use), limit (of entries, series, memory, tails),
+// too_large (a form or body), not_ready, timeout, cancelled (by the client),
+// internal, and other.
 package server

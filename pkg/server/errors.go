@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql/engine"
@@ -70,9 +71,62 @@ func (s *Server) statusOf(r *http.Request, err error) int {
 	return http.StatusInternalServerError
 }
 
+// Reasons for which requests are refused: values of a metric's label.
+const (
+	reasonQuery     = "bad_query"      // it cannot be read or evaluated
+	reasonPipeline  = "pipeline_error" // a line that a metric query cannot use
+	reasonLimit     = "limit"          // of entries, series, memory, tails, …
+	reasonParameter = "bad_parameter"
+	reasonTooLarge  = "too_large"
+	reasonNotReady  = "not_ready"
+	reasonTimeout   = "timeout"
+	reasonCancelled = "cancelled" // by the client
+	reasonOther     = "other"     // 4xx without a reason of their own
+	reasonInternal  = "internal"  // 5xx
+)
+
+// reasonOf says why a request with this error and status is refused.
+func reasonOf(code int, err error) string {
+	var (
+		parse    *logql.ParseError
+		query    *engine.QueryError
+		limit    *engine.LimitError
+		pipeline *engine.PipelineError
+	)
+	switch {
+	case code == statusCanceled:
+		return reasonCancelled
+	case code == http.StatusGatewayTimeout:
+		return reasonTimeout
+	case code == http.StatusServiceUnavailable:
+		return reasonNotReady
+	case code >= 500:
+		return reasonInternal
+	case code == http.StatusRequestEntityTooLarge:
+		return reasonTooLarge
+	case errors.As(err, &limit):
+		return reasonLimit
+	case errors.As(err, &parse), errors.As(err, &query):
+		return reasonQuery
+	case errors.As(err, &pipeline):
+		return reasonPipeline
+	case code == http.StatusBadRequest:
+		return reasonParameter
+	}
+	return reasonOther
+}
+
+// refused counts a request that was not answered as asked.
+func (s *Server) refused(r *http.Request, reason string) {
+	// The pattern of the route, not the path: that holds names of labels.
+	_, route, _ := strings.Cut(r.Pattern, " ")
+	s.metrics.refused.WithLabelValues(route, reason).Inc()
+}
+
 // writeError answers with plain text, as Loki does.
 func (s *Server) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	code := s.statusOf(r, err)
+	s.refused(r, reasonOf(code, err))
 	text := err.Error()
 	switch {
 	case code == statusCanceled:

@@ -17,9 +17,8 @@ import (
 const (
 	defaultLineLimit  = 100
 	defaultFieldLimit = 1000
-	// maxLineLimit is what one log query may return; more is cut to it, as the
-	// answer is about a sample anyway.
-	maxLineLimit = 5000
+	// maxLineLimit is where line_limit is cut: the answer is about a sample anyway.
+	maxLineLimit = maxEntries
 )
 
 // fieldsParams are those of detected_fields and detected_field/{name}/values.

@@ -37,10 +37,15 @@ type dataAnswer struct {
 }
 
 func writeData[T any](w http.ResponseWriter, list []T) error {
+	return writeJSON(w, http.StatusOK, dataAnswer{"success", orEmpty(list)})
+}
+
+// orEmpty makes nil, which JSON would have as null, an empty list.
+func orEmpty[T any](list []T) []T {
 	if list == nil {
-		list = []T{}
+		return []T{}
 	}
-	return writeJSON(w, http.StatusOK, dataAnswer{"success", list})
+	return list
 }
 
 // selection is what a question about streams looks at.
@@ -64,13 +69,28 @@ func (p params) selection(bounds func() (model.TimeRange, error), opts ...logql.
 	return selection{span, ms}, err
 }
 
-func (s *Server) labelNames(w http.ResponseWriter, r *http.Request, b *backend) error {
+// findNames lists the names of labels, findValues the values of the one that
+// the path names.
+func (s *Server) findNames(r *http.Request, b *backend) ([]string, error) {
 	p := s.params(r)
 	sel, err := p.selection(p.metadataBounds)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	names, err := b.store.LabelNames(r.Context(), sel.span, sel.matchers)
+	return b.store.LabelNames(r.Context(), sel.span, sel.matchers)
+}
+
+func (s *Server) findValues(r *http.Request, b *backend) ([]string, error) {
+	p := s.params(r)
+	sel, err := p.selection(p.metadataBounds)
+	if err != nil {
+		return nil, err
+	}
+	return b.store.LabelValues(r.Context(), r.PathValue("name"), sel.span, sel.matchers)
+}
+
+func (s *Server) labelNames(w http.ResponseWriter, r *http.Request, b *backend) error {
+	names, err := s.findNames(r, b)
 	if err != nil {
 		return err
 	}
@@ -78,16 +98,32 @@ func (s *Server) labelNames(w http.ResponseWriter, r *http.Request, b *backend) 
 }
 
 func (s *Server) labelValues(w http.ResponseWriter, r *http.Request, b *backend) error {
-	p := s.params(r)
-	sel, err := p.selection(p.metadataBounds)
-	if err != nil {
-		return err
-	}
-	values, err := b.store.LabelValues(r.Context(), r.PathValue("name"), sel.span, sel.matchers)
+	values, err := s.findValues(r, b)
 	if err != nil {
 		return err
 	}
 	return writeData(w, values)
+}
+
+// legacyAnswer is the body of label lists before Loki 1.0.
+type legacyAnswer struct {
+	Values []string `json:"values"`
+}
+
+func (s *Server) legacyLabelNames(w http.ResponseWriter, r *http.Request, b *backend) error {
+	names, err := s.findNames(r, b)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, legacyAnswer{orEmpty(names)})
+}
+
+func (s *Server) legacyLabelValues(w http.ResponseWriter, r *http.Request, b *backend) error {
+	values, err := s.findValues(r, b)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, legacyAnswer{orEmpty(values)})
 }
 
 // series lists the streams that any of several selectors matches; none, or a

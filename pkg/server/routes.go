@@ -22,6 +22,9 @@ func (s *Server) exploreRoutes(read func(path string, h handlerFunc)) {
 	read(v1+"/index/volume_range", s.lookup(s.volumeRange))
 	read(v1+"/detected_labels", s.lookup(s.detectedLabels))
 	read(v1+"/patterns", s.lookup(s.patterns))
+	// What the oldest clients ask for.
+	read("/api/prom/label", s.lookup(s.legacyLabelNames))
+	read("/api/prom/label/{name}/values", s.lookup(s.legacyLabelValues))
 	// These wait for their turn as queries, where they run one.
 	read(v1+"/detected_fields", s.detectedFields)
 	read(v1+"/detected_field/{name}/values", s.detectedFieldValues)
@@ -38,5 +41,9 @@ func (s *Server) adminRoutes(plain func(pattern, route string, h http.HandlerFun
 	plain("GET "+lokiapi.StatusPath, lokiapi.StatusPath, s.status)
 	plain("GET "+lokiapi.EchoPath, lokiapi.EchoPath, s.echo)
 	plain("POST /flush", "/flush", s.withBackend(s.flush))
+	plain("GET /config/tenant/v1/limits", "/config/tenant/v1/limits", s.tenantLimits)
+	plain("GET /log_level", "/log_level", s.logLevel)
+	plain("POST /log_level", "/log_level", s.withForm(s.setLogLevel))
+	s.rulesRoutes(plain)
 	s.deleteRoutes(plain)
 }

@@ -3,7 +3,9 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"slices"
@@ -54,25 +56,9 @@ var errShuttingDown = errors.New("the collector is shutting down")
 // in this order nothing is lost in between.
 func (s *Server) openTail(ctx context.Context, r *http.Request, b *backend) (*tail, error) {
 	p := s.params(r)
-	span, err := p.bounds()
+	start, limit, err := p.tail()
 	if err != nil {
 		return nil, err
-	}
-	if text := p.Get("delay_for"); text != "" {
-		delay, err := strconv.ParseUint(text, 10, 32)
-		if err != nil {
-			return nil, badRequestf("could not parse 'delay_for' parameter: %q is not a number of seconds", text)
-		}
-		if delay > maxTailDelay {
-			return nil, badRequestf("delay_for can't be greater than %d", maxTailDelay)
-		}
-	}
-	limit, err := p.limit(defaultLimit)
-	if err != nil {
-		return nil, err
-	}
-	if limit < 0 {
-		return nil, badRequestf("limit must not be negative")
 	}
 	sub, err := b.engine.Tail(ctx, b.store, p.Get("query"))
 	if err != nil {
@@ -85,7 +71,7 @@ func (s *Server) openTail(ctx context.Context, r *http.Request, b *backend) (*ta
 	// Clocks of nodes differ: entries a little ahead of ours are stored too.
 	end := min(p.now.UnixNano(), math.MaxInt64-int64(clockSkew)) + int64(clockSkew)
 	res, err := s.evaluate(ctx, b.engine.Range, engine.Params{
-		Query: p.Get("query"), Start: min(span.Start, end), End: end,
+		Query: p.Get("query"), Start: min(start, end), End: end,
 		Step: time.Second, Limit: limit, Direction: model.Backward,
 	})
 	if err != nil {
@@ -98,6 +84,35 @@ func (s *Server) openTail(ctx context.Context, r *http.Request, b *backend) (*ta
 		t.seen[t.hash(&t.history[i])]++
 	}
 	return t, nil
+}
+
+// tail reads the parameters of a tail: where the stored entries begin and how
+// many of them, the newest, are wanted. More than a log query returns are cut to
+// what it does. end is ignored, as Loki does.
+//
+// delay_for is checked and then ignored: Loki waits that long to put the entries
+// of its ingesters in order. Here they come in the order in which one store has
+// them, at once.
+func (p params) tail() (start int64, limit int, err error) {
+	forever := params{maps.Clone(p.Values), p.now}
+	forever.Set("end", strconv.FormatInt(math.MaxInt64, 10))
+	span, err := forever.bounds()
+	if err != nil {
+		return 0, 0, err
+	}
+	if text := p.Get("delay_for"); text != "" {
+		delay, err := strconv.ParseUint(text, 10, 32)
+		if err != nil {
+			return 0, 0, badRequestf("could not parse 'delay_for' parameter: %q is not a number of seconds", text)
+		}
+		if delay > maxTailDelay {
+			return 0, 0, badRequestf("delay_for can't be greater than %d", maxTailDelay)
+		}
+	}
+	if limit, err = p.limit(defaultLimit); err == nil && limit < 0 {
+		err = badRequestf("limit must not be negative")
+	}
+	return span.Start, min(limit, maxEntries), err
 }
 
 // clockSkew is how far ahead of our clock stored entries are looked for.
@@ -248,7 +263,7 @@ func (s *Server) enterTail() (leave func(), err error) {
 	}
 	if n := s.tails.Add(1); n > int64(s.opts.MaxTails) {
 		leave()
-		return nil, badRequestf("max concurrent tail requests limit exceeded, count > limit (%d > %d)", n, s.opts.MaxTails)
+		return nil, &engine.LimitError{Msg: fmt.Sprintf("max concurrent tail requests limit exceeded, count > limit (%d > %d)", n, s.opts.MaxTails)}
 	}
 	return leave, nil
 }
