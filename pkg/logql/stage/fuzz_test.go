@@ -2,6 +2,7 @@ package stage
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -56,6 +57,13 @@ func FuzzJSON(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, line string) {
 		set := fuzzStage(t, mustCompile(t, "| json"), line)
+		// With arrays there are the same labels and more, and errors are the same
+		// and more: what is wrong inside an array shows.
+		more := fuzzStage(t, mustCompile(t, "| json --arrays"), line)
+		isArray := strings.HasPrefix(strings.TrimLeft(line, " \t\r\n"), "[")
+		if !isArray && !more.Flat.Has(ErrorLabel) && (set.Flat.Has(ErrorLabel) || more.Flat.Len() < set.Flat.Len()) {
+			t.Errorf("%q: %s, with arrays %s", line, set.Flat, more.Flat)
+		}
 		var object map[string]any
 		if json.Unmarshal([]byte(line), &object) == nil && object != nil && depth(object) < maxJSONDepth {
 			if e := set.Flat.Get(ErrorLabel); e != "" {
@@ -190,6 +198,174 @@ func FuzzUnpackDecolorize(f *testing.F) {
 		p := mustCompile(t, "| decolorize")
 		if out, _ := p.Row(b, 0); strings.Contains(out, "\x1b[") && !strings.Contains(out, "\x1b\x1b") && strings.Count(line, "\x1b") == 1 {
 			t.Errorf("%q: %q", line, out)
+		}
+	})
+}
+
+// FuzzRegexp checks that the groups of the regexp stage are pieces of the line.
+func FuzzRegexp(f *testing.F) {
+	f.Add(`(?P<m>\w+) (?P<p>\S+)`, "GET /x 200")
+	f.Add(`(?P<a>x)|(?P<b>y*)`, "y")
+	f.Add(`(?i)(?s)(?P<a>.*?)Z$`, "a\nz")
+	f.Fuzz(func(t *testing.T, expr, line string) {
+		if len(expr) > 200 || len(line) > 1000 {
+			return
+		}
+		st, err := NewRegexp(expr)
+		if err != nil {
+			return
+		}
+		p := &Pipeline{stages: []Stage{st}}
+		p.b.hints = AllLabels()
+		fuzzStage(t, p, line).Parsed.Range(func(l labels.Label) {
+			if utf8.ValidString(line) && !strings.Contains(line, l.Value) {
+				t.Errorf("%q of %q: %s=%q is no piece of the line", expr, line, l.Name, l.Value)
+			}
+		})
+	})
+}
+
+// FuzzTemplate runs any template over any line: it ends, within its bounds, with
+// a text or with an error label.
+func FuzzTemplate(f *testing.F) {
+	for _, s := range []string{"{{.app}} {{.nope}}", "{{ToUpper __line__ | trunc 3}}", `{{range $i := 5}}{{$i}}{{end}}`, `{{ printf "%5d" (int .trace) }}`,
+		`{{ __timestamp__ | date "2006" }}`, `{{ $x := fromJson __line__ }}{{ index $x "a" }}`, `{{ regexReplaceAll "a+" __line__ "b" }}`,
+		`{{ alignRight 5 .app }}{{ b64enc __line__ | b64dec }}`, `{{ addf 0.1 .trace }}`, `{{define "x"}}{{.}}{{end}}{{template "x" .app}}`,
+		`{{ bytes __line__ }}{{ duration __line__ }}`, `{{ urlencode __line__ | urldecode }}`, `{{ substr 1 3 __line__ }}{{ repeat 3 __line__ }}`} {
+		f.Add(s, `{"a":"1"}`)
+	}
+	f.Fuzz(func(t *testing.T, text, line string) {
+		// What takes time, but not for ever, is no finding.
+		if len(text) > 200 || len(line) > 200 || strings.Contains(text, "now") {
+			return
+		}
+		st, err := NewLineFormat(text, nil)
+		if err != nil {
+			return
+		}
+		p := &Pipeline{stages: []Stage{st}}
+		p.b.hints = AllLabels()
+		b := batchOf(line, mustLabels("app", "a"), mustLabels("trace", "1"))
+		out, ok := p.Row(b, 0)
+		if !ok || len(out) > maxTemplateText {
+			t.Fatalf("%q: %v, %d bytes", text, ok, len(out))
+		}
+		if e := p.Labels().Flat.Get(ErrorLabel); e != "" && (e != ErrTemplateFormat || out != line) {
+			t.Errorf("%q on %q: %s and %q", text, line, e, out)
+		}
+	})
+}
+
+// FuzzLabelFilter checks the conversions of label filters: a filter and its
+// opposite never both drop or keep a value, unless it is none of their kind.
+func FuzzLabelFilter(f *testing.F) {
+	for _, v := range []string{"5", "-1e3", "NaN", "1h30m", "250ms", "5 MB", "1KiB", "10.1.2.3", "::1", "", "x", "1d", "0x10", "+Inf", "\xff"} {
+		f.Add(v)
+	}
+	pairs := [][2]string{
+		{`| v>5`, `| v<=5`}, {`| v>=5`, `| v<5`}, {`| v==5`, `| v!=5`},
+		{`| v>1s`, `| v<=1s`}, {`| v==1m`, `| v!=1m`}, {`| v>1KB`, `| v<=1KB`}, {`| v==5MB`, `| v!=5MB`},
+		{`| v=ip("10.0.0.0/8")`, `| v!=ip("10.0.0.0/8")`}, {`| v="x"`, `| v!="x"`}, {`| v=~"a.*|5"`, `| v!~"a.*|5"`},
+	}
+	f.Fuzz(func(t *testing.T, v string) {
+		for _, pair := range pairs {
+			var kept [2]bool
+			var failed [2]string
+			for i, text := range pair {
+				p := mustCompile(t, text)
+				b := batchOf("line", mustLabels("app", "a"), mustLabels("v", v))
+				if v == "" {
+					b = batchOf("line", mustLabels("app", "a"), mustLabels())
+				}
+				if _, kept[i] = p.Row(b, 0); kept[i] {
+					failed[i] = p.Labels().Flat.Get(ErrorLabel)
+				}
+			}
+			missing := v == "" && !strings.Contains(pair[0], `"`)
+			missing = missing || v == "" && strings.Contains(pair[0], "ip(")
+			nan := strings.EqualFold(strings.TrimLeft(v, "+-"), "nan")
+			switch {
+			case failed[0] != failed[1] || failed[0] != "" && failed[0] != ErrLabelFilter:
+				t.Errorf("%q: %s fails with %q, %s with %q", v, pair[0], failed[0], pair[1], failed[1])
+			case failed[0] != "" || missing:
+				if kept[0] != kept[1] || kept[0] == missing {
+					t.Errorf("%q: %s keeps %v, %s keeps %v", v, pair[0], kept[0], pair[1], kept[1])
+				}
+			case kept[0] == kept[1] && !nan:
+				t.Errorf("%q: %s keeps %v, %s keeps %v", v, pair[0], kept[0], pair[1], kept[1])
+			}
+		}
+	})
+}
+
+// FuzzLineFilter compares substring, folded and regular expression filters with
+// what they mean.
+func FuzzLineFilter(f *testing.F) {
+	for _, s := range [][2]string{{"error", "an ERROR"}, {"k", "\u212a"}, {"ß", "SS"}, {"a.b", "A.B"}, {"", ""}, {"s", "\u017f"}, {"É", "é"}, {"x\ny", "X\nY"}} {
+		f.Add(s[0], s[1])
+	}
+	f.Fuzz(func(t *testing.T, text, line string) {
+		if !utf8.ValidString(text) || len(text) > 100 {
+			return
+		}
+		for op, want := range map[logql.LineFilterOp]bool{
+			logql.LineContains:     strings.Contains(line, text),
+			logql.LineContainsFold: regexp.MustCompile("(?i)" + regexp.QuoteMeta(text)).MatchString(line),
+		} {
+			for _, op := range []logql.LineFilterOp{op, op + 1} {
+				lf, err := NewLineFilter(&logql.LineFilter{Op: op, Operands: []logql.LineOperand{{Text: text}}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := lf.Match(line); got != (want != op.Negated()) {
+					t.Errorf("%s %q on %q: %v", op, text, line, got)
+				}
+				if rows := lf.Filter([]string{line}, []uint32{0}); (len(rows) == 1) != (want != op.Negated()) {
+					t.Errorf("%s %q on %q, as a batch: %v", op, text, line, rows)
+				}
+			}
+		}
+		// The hint for the store may never cost a line.
+		sel := &logql.LogSelector{Stages: []logql.Stage{&logql.LineFilter{Op: logql.LineContainsFold, Operands: []logql.LineOperand{{Text: text}}}}}
+		if !regexp.MustCompile("(?i)" + regexp.QuoteMeta(text)).MatchString(line) {
+			return
+		}
+		for _, needle := range sel.RequiredSubstrings() {
+			if !strings.Contains(line, needle) {
+				t.Errorf("|=i %q lets %q pass, which has no %q", text, line, needle)
+			}
+		}
+	})
+}
+
+// FuzzLabelStages checks the stages that only deal in labels.
+func FuzzLabelStages(f *testing.F) {
+	f.Add("a", "b", "x=1 y=2")
+	f.Add("app", "trace", "app=1 trace=2")
+	f.Add("__error__", "x", "x=\"")
+	f.Fuzz(func(t *testing.T, a, b, line string) {
+		if !isName(a) || !isName(b) || a == b {
+			return
+		}
+		for _, text := range []string{
+			"| logfmt | drop " + a + ", " + b, "| logfmt | keep " + a + ", " + b, "| logfmt | label_format " + a + "=" + b,
+			"| logfmt | label_format " + a + `="{{.` + b + `}}", ` + b + `="{{.` + a + `}}"`, "| logfmt | drop " + a + `=~"1.*"`, "| logfmt | keep " + b + `!="1"`,
+		} {
+			p, err := compile(text)
+			if err != nil {
+				continue // a keyword
+			}
+			set := fuzzStage(t, p, line)
+			if strings.HasPrefix(text, "| logfmt | drop "+a+", ") && (set.Flat.Has(a) || set.Flat.Has(b)) {
+				t.Errorf("%s on %q leaves %s", text, line, set.Flat)
+			}
+			if strings.HasPrefix(text, "| logfmt | keep "+a+", ") {
+				set.Flat.Range(func(l labels.Label) {
+					if l.Name != a && l.Name != b && !strings.HasPrefix(l.Name, "__") {
+						t.Errorf("%s on %q leaves %s", text, line, l.Name)
+					}
+				})
+			}
 		}
 	})
 }

@@ -129,15 +129,20 @@ func (t *lineTemplate) run(ts int64, line string, b *Builder) (string, error) {
 	if t.simple {
 		n := len(b.scratch)
 		for i := range t.pieces {
+			var text string
 			switch p := &t.pieces[i]; {
 			case p.line:
-				b.scratch = append(b.scratch, line...)
+				text = line
 			case p.label != "":
-				v, _ := b.Get(p.label)
-				b.scratch = append(b.scratch, v...)
+				text, _ = b.Get(p.label)
 			default:
-				b.scratch = append(b.scratch, p.text...)
+				text = p.text
 			}
+			if !b.fits(n, len(text)) {
+				b.scratch = b.scratch[:n]
+				return "", errTemplateText
+			}
+			b.scratch = append(b.scratch, text...)
 		}
 		return b.tail(n), nil
 	}
@@ -152,7 +157,18 @@ func (t *lineTemplate) execute(ts int64, line string, b *Builder, vars map[strin
 	if err := t.tmpl.Execute(&t.out, vars); err != nil {
 		return "", err
 	}
+	if !b.fits(len(b.scratch), len(t.out)) {
+		return "", errTemplateText
+	}
 	return b.keep(t.out), nil
+}
+
+// fits says whether a template whose text begins at from may add n bytes: there
+// are bounds for the text, and for all texts of the line, since each stage can
+// double what the one before made.
+func (b *Builder) fits(from, n int) bool {
+	n += len(b.scratch)
+	return n-from <= maxTemplateText && n <= maxTemplateScratch
 }
 
 // boundedWriter collects text up to maxTemplateText.

@@ -20,6 +20,8 @@ const (
 	// functions may make. Queries come from strangers, and a few doublings or
 	// one repeat would be a gigabyte.
 	maxTemplateText = 1 << 20
+	// maxTemplateScratch bounds the texts of all templates for one line.
+	maxTemplateScratch = 4 << 20
 	// maxTemplateLoops bounds the rounds of all {{range}} for one line.
 	maxTemplateLoops = 1000
 	// maxCachedRegexps bounds the expressions that a template keeps compiled.
