@@ -20,8 +20,8 @@ var (
 	functionNames = slices.Concat(
 		slices.DeleteFunc(slices.Sorted(maps.Keys(functions)), func(name string) bool { return functions[name].kind == tFunction }),
 		slices.Sorted(maps.Keys(functions)))
-	wordNames     = []string{"by", "without", "on", "ignoring", "group_left", "group_right", "offset", "bool", "and", "or", "unless"}
-	flagNames     = []string{"--strict", "--keep-empty", "--arrays"}
+	wordNames = []string{"by", "without", "on", "ignoring", "group_left", "group_right", "offset", "bool", "and", "or", "unless"}
+	flagNames = []string{"--strict", "--keep-empty", "--arrays"}
 )
 
 // hint returns what can be told about the unexpected token t, in parentheses
