@@ -126,7 +126,7 @@ func BenchmarkAppend(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		start := time.Now()
+		start, cpu := time.Now(), cpuTime()
 		lines, bytes := benchAppend(b, db, clients)
 		b.ReportMetric(float64(lines)/time.Since(start).Seconds(), "lines/s")
 		settle(b, db)
@@ -134,6 +134,7 @@ func BenchmarkAppend(b *testing.B) {
 		b.ReportMetric(float64(s.DiskBytes())/float64(lines), "disk-B/line")
 		b.ReportMetric(float64(bytes)/float64(lines), "raw-B/line")
 		b.ReportMetric(float64(4*s.Blocks), "files")
+		b.ReportMetric((cpuTime()-cpu).Seconds()/float64(lines)*1e6, "cpu-s/Mline")
 		b.ReportMetric(time.Since(start).Seconds()/float64(lines)*1e6, "s/Mline")
 		if err := db.Close(); err != nil {
 			b.Fatal(err)
@@ -177,7 +178,10 @@ func BenchmarkSelect(b *testing.B) {
 		b.Run(strings.ReplaceAll(q.name, ", ", "/"), func(b *testing.B) {
 			b.ReportAllocs()
 			rows := 0
+			cpu, start := cpuTime(), time.Now()
+			n := 0
 			for b.Loop() {
+				n++
 				it, err := db.Select(context.Background(), q.req)
 				if err != nil {
 					b.Fatal(err)
@@ -198,6 +202,8 @@ func BenchmarkSelect(b *testing.B) {
 				}
 			}
 			b.ReportMetric(float64(rows), "rows")
+			b.ReportMetric(float64(cpuTime()-cpu)/1e6/float64(n), "cpu-ms/op")
+			b.ReportMetric(time.Since(start).Seconds()*1e3/float64(n), "ms/op")
 		})
 	}
 	b.Run("volume", func(b *testing.B) {

@@ -27,6 +27,10 @@ type cursor struct {
 	rows []rowRef
 	pos  int
 	more bool
+	// bound is the last row that has been looked at, taken the number of rows that
+	// earlier cursors of the part have taken.
+	bound rowRef
+	taken int
 
 	// lines and meta belong to rows, from linesFrom on, when the text is kept;
 	// kept is its size.
@@ -47,12 +51,18 @@ type reader struct {
 	src      *sources
 	backward bool
 	noText   bool
+	// lean is the number of rows after which the reader may stop, 0 if it will read
+	// all.
+	lean int
 
 	dec     *chunk.Decoder
 	decoded chunk.Rows // last result of dec
 	times   chunk.Rows // last result of DecodeTimes
 	runBuf  []byte
 	tmp     []rowRef
+	keys    []int64  // of narrow
+	numbers []uint32 // of rows that were chosen, sorted
+	place   []uint32 // of rows among them
 
 	keep     int // bytes of text that may still be kept
 	arena    []byte
@@ -87,34 +97,111 @@ func (r *reader) before(a, b rowRef) bool {
 // load fills the cursor with its next rows, at least one unless none is left.
 func (r *reader) load(c *cursor) error {
 	first := c.rows == nil
-	after, continued := rowRef{}, false
-	if !first {
-		after, continued = c.rows[len(c.rows)-1], true
-	}
 	r.release(c)
 	c.rows, c.pos, c.more = c.rows[:0], 0, false
-	rows, text, err := r.wanted(c.p, first)
+	q := wantedRows{limit: r.rowLimit(c), after: c.bound, continued: !first}
+	err := r.wanted(c.p, first, &q)
 	if err != nil {
 		return r.src.damaged(c.p, err)
 	}
-	if continued {
-		rows = slices.DeleteFunc(rows, func(x rowRef) bool { return !r.before(after, x) })
+	c.more, c.bound = q.cut, q.bound
+	if cap(c.rows) < len(q.rows) {
+		c.rows = make([]rowRef, 0, len(q.rows))
 	}
-	r.sort(rows)
-	limit := max(r.maxRows/(r.open+1), minCursorRows)
-	if len(rows) > limit {
-		rows, c.more = rows[:limit], true
-	}
-	if cap(c.rows) < len(rows) {
-		c.rows = make([]rowRef, 0, len(rows))
-	}
-	c.rows = append(c.rows, rows...)
-	if text != nil && len(c.rows) > 0 {
+	c.rows = append(c.rows, q.rows...)
+	if q.text != nil && len(c.rows) > 0 {
 		// The text has been decoded to look for needles: keep it if that is possible.
 		c.first = 0
-		r.keepText(c, *text)
+		r.keepText(c, *q.text, len(c.rows))
 	}
 	return nil
+}
+
+// wantedRows is what a cursor asks for, and what it gets.
+type wantedRows struct {
+	limit     int
+	after     rowRef // only rows behind this one, if continued
+	continued bool
+
+	rows []rowRef // sorted; valid until the next call
+	text *lineOf  // their text if it had to be decoded
+	// cut says that there are others, behind bound.
+	cut   bool
+	bound rowRef
+}
+
+// rowLimit is how many rows a cursor looks at next. A reader that asks for small
+// batches may stop soon: it begins with few, and goes on with more every time.
+func (r *reader) rowLimit(c *cursor) int {
+	limit := max(r.maxRows/(r.open+1), minCursorRows)
+	switch {
+	case r.lean == 0:
+		return limit
+	case len(r.src.needles) > 0: // whose text is decoded together with them
+		return min(limit, max(minCursorRows, 4*c.taken))
+	default:
+		return min(limit, max(min(r.lean, leanRows), 4*c.taken))
+	}
+}
+
+// narrow leaves the first rows behind q.after, sorted, and at most q.limit.
+func (r *reader) narrow(rows []rowRef, q *wantedRows) []rowRef {
+	if q.continued {
+		rows = slices.DeleteFunc(rows, func(x rowRef) bool { return !r.before(q.after, x) })
+	}
+	if q.cut = len(rows) > q.limit; q.cut {
+		r.keys = r.keys[:0]
+		for _, x := range rows {
+			r.keys = append(r.keys, r.timeKey(x.ts))
+		}
+		last := nth(r.keys, q.limit-1)
+		rows = slices.DeleteFunc(rows, func(x rowRef) bool { return r.timeKey(x.ts) > last })
+	}
+	r.sort(rows)
+	if q.cut {
+		rows = rows[:q.limit]
+		q.bound = rows[q.limit-1]
+	}
+	return rows
+}
+
+// timeKey grows in the order of the reader.
+func (r *reader) timeKey(ts int64) int64 {
+	if r.backward {
+		return ^ts
+	}
+	return ts
+}
+
+// nth returns the value that would be v[n] if v were sorted; it changes the order
+// of v.
+func nth(v []int64, n int) int64 {
+	for lo, hi := 0, len(v)-1; lo < hi; {
+		pivot := v[lo+(hi-lo)/2]
+		i, j := lo, hi
+		for i <= j {
+			for v[i] < pivot {
+				i++
+			}
+			for v[j] > pivot {
+				j--
+			}
+			if i <= j {
+				v[i], v[j] = v[j], v[i]
+				i++
+				j--
+			}
+		}
+		switch {
+		case n <= j:
+			hi = j
+		case n >= i:
+			lo = i
+		default:
+			return v[n]
+		}
+	}
+	return v[n]
 }
 
 // sort sorts rows in the reader's order. Parts of a single stream are sorted
@@ -136,64 +223,96 @@ func (r *reader) sort(rows []rowRef) {
 	}
 }
 
-// wanted returns the rows of a part that match streams, time and needles, in
-// memory that is valid until the next call, and their text if it had to be
-// decoded. On the first call for a part its text decides whether it is looked at
-// at all.
-func (r *reader) wanted(p *part, first bool) ([]rowRef, *lineOf, error) {
-	needles := r.src.needles
+// wanted finds the next rows of a part that match streams, time and needles. On
+// the first call for a part its text decides whether it is looked at at all.
+func (r *reader) wanted(p *part, first bool, q *wantedRows) error {
 	if p.blk == nil {
-		return r.wantedRun(p)
+		rows, text, err := r.runRows(p)
+		q.rows, q.text = r.narrow(rows, q), text
+		return err
 	}
 	cb, err := p.open()
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
-	if len(needles) > 0 {
-		return r.wantedNeedles(p, cb, first)
+	if len(r.src.needles) > 0 {
+		return r.wantedNeedles(p, cb, first, q)
 	}
 	if err := r.src.findGone(p); err != nil {
-		return nil, nil, err
+		return err
 	}
 	if err := cb.DecodeTimes(&r.times); err != nil {
-		return nil, nil, err
+		return err
 	}
 	r.tmp = p.selectRows(r.tmp[:0], r.times.Stream, r.times.Timestamps, p.fromRow, p.toRow, r.src.rng, p.gone)
-	if r.noText {
+	if r.noText && !q.continued {
 		r.countDecoded(len(r.tmp), 0, 0)
 	}
-	return r.tmp, nil, nil
+	q.rows = r.narrow(r.tmp, q)
+	return nil
 }
 
 // wantedNeedles is wanted for a chunk block whose lines have to contain the
-// needles. Rows are numbered among those that DecodeContaining gives, which is
-// always the same for the same range and needles.
-func (r *reader) wantedNeedles(p *part, cb *chunk.Block, first bool) ([]rowRef, *lineOf, error) {
+// needles.
+func (r *reader) wantedNeedles(p *part, cb *chunk.Block, first bool, q *wantedRows) error {
 	if first {
 		ok, err := cb.MayContain(r.src.needles)
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
 		if !ok {
 			r.src.stats.ChunkBlocksSkipped++
-			return nil, nil, nil
+			return nil
 		}
 	}
-	if err := r.decode(p, cb, p.fromRow, p.toRow); err != nil {
-		return nil, nil, err
+	for {
+		c := chunk.Choice{Needles: r.src.needles, Pick: func(rows, streams []uint32, times []int64) []uint32 {
+			r.tmp = r.narrow(p.selectAmong(r.tmp[:0], rows, streams, times, r.src.rng), q)
+			return r.rowNumbers(r.tmp)
+		}}
+		// Pick is not asked when there is nothing to choose from.
+		q.rows, q.cut, r.tmp = nil, false, r.tmp[:0]
+		if err := r.decode(p, cb, p.fromRow, p.toRow, &c); err != nil {
+			return err
+		}
+		l := &lineOf{rows: &r.decoded, place: r.places(r.numbers, p.chunk.Rows)}
+		q.rows = keepRows(r.tmp, r.src.needles, l.line)
+		if p.filtered {
+			q.rows = slices.DeleteFunc(q.rows, func(x rowRef) bool {
+				return droppedEntry(p.drops[l.stream(x.row)], x.ts, l.line(x.row), l.meta(x.row))
+			})
+		}
+		if q.text = l; len(q.rows) > 0 || !q.cut {
+			return nil
+		}
+		// What could be in these rows was not: look at more of them.
+		q.after, q.continued = q.bound, true
+		q.limit *= 4
 	}
-	d := &r.decoded
-	r.tmp = p.selectRows(r.tmp[:0], d.Stream, d.Timestamps, 0, len(d.Timestamps), r.src.rng, nil)
-	l := &lineOf{rows: d}
-	if p.filtered {
-		r.tmp = slices.DeleteFunc(r.tmp, func(x rowRef) bool {
-			return droppedEntry(p.drops[d.Stream[x.row]], x.ts, l.line(x.row), l.meta(x.row))
-		})
-	}
-	return keepRows(r.tmp, r.src.needles, l.line), l, nil
 }
 
-func (r *reader) wantedRun(p *part) ([]rowRef, *lineOf, error) {
+// rowNumbers returns the rows' numbers, sorted, in memory of r.numbers.
+func (r *reader) rowNumbers(rows []rowRef) []uint32 {
+	r.numbers = r.numbers[:0]
+	for _, x := range rows {
+		r.numbers = append(r.numbers, x.row)
+	}
+	slices.Sort(r.numbers)
+	return r.numbers
+}
+
+// places returns a table in which the numbers have their position.
+func (r *reader) places(numbers []uint32, rows int) []uint32 {
+	r.place = slices.Grow(r.place[:0], rows)[:rows]
+	for i, n := range numbers {
+		r.place[n] = uint32(i)
+	}
+	return r.place
+}
+
+// runRows returns the rows of a run of the head that match time and needles, in
+// their own order, and their text if it had to be decompressed.
+func (r *reader) runRows(p *part) ([]rowRef, *lineOf, error) {
 	r.tmp = p.selectRunRows(r.tmp[:0], r.src.rng)
 	r.countRun(p, r.tmp)
 	if len(r.src.needles) == 0 || len(r.tmp) == 0 {
@@ -250,9 +369,8 @@ func (r *reader) countDecoded(rows int, bytes, compressed int64) {
 	r.src.stats.CompressedBytes += compressed
 }
 
-// decode rebuilds rows [from, to) of a chunk block in r.decoded, and only those
-// that may contain the needles if there are any.
-func (r *reader) decode(p *part, cb *chunk.Block, from, to int) error {
+// decode rebuilds the chosen ones of rows [from, to) of a chunk block in r.decoded.
+func (r *reader) decode(p *part, cb *chunk.Block, from, to int, c *chunk.Choice) error {
 	if r.dec == nil {
 		d, err := chunk.NewDecoder()
 		if err != nil {
@@ -260,13 +378,7 @@ func (r *reader) decode(p *part, cb *chunk.Block, from, to int) error {
 		}
 		r.dec = d
 	}
-	var err error
-	if needles := r.src.needles; len(needles) > 0 {
-		err = cb.DecodeContaining(r.dec, &r.decoded, from, to, needles)
-	} else {
-		err = cb.DecodeRange(r.dec, &r.decoded, from, to)
-	}
-	if err != nil {
+	if err := cb.DecodeSome(r.dec, &r.decoded, from, to, c); err != nil {
 		return err
 	}
 	n := int64(0)
@@ -294,15 +406,27 @@ func (r *reader) release(c *cursor) {
 
 // lineOf gives access to the rows of a part that has just been decoded.
 type lineOf struct {
-	from int
-	rows *chunk.Rows
+	// rows of a chunk block: from row from on, or with their positions in place.
+	rows  *chunk.Rows
+	from  int
+	place []uint32
+	// text of a run.
 	p    *part
 	text []byte
 }
 
+func (l lineOf) at(row uint32) int {
+	if l.place != nil {
+		return int(l.place[row])
+	}
+	return int(row) - l.from
+}
+
+func (l lineOf) stream(row uint32) uint32 { return l.rows.Stream[l.at(row)] }
+
 func (l lineOf) line(row uint32) string {
 	if l.rows != nil {
-		return l.rows.Lines[int(row)-l.from]
+		return l.rows.Lines[l.at(row)]
 	}
 	return l.p.run.Line(l.text, int(row))
 }
@@ -310,7 +434,7 @@ func (l lineOf) line(row uint32) string {
 func (l lineOf) meta(row uint32) labels.Labels {
 	switch {
 	case l.rows != nil && len(l.rows.Metadata) > 0:
-		return l.rows.Metadata[int(row)-l.from]
+		return l.rows.Metadata[l.at(row)]
 	case l.rows == nil && l.p.run.Meta != nil:
 		return l.p.run.Meta[row]
 	}
@@ -324,8 +448,8 @@ func (l lineOf) hasMeta() bool {
 	return l.p.run.Meta != nil
 }
 
-// text decodes the lines of the cursor's rows from c.first on.
-func (r *reader) text(c *cursor) (lineOf, error) {
+// text decodes the lines of the cursor's rows [c.first, to).
+func (r *reader) text(c *cursor, to int) (lineOf, error) {
 	if c.p.blk == nil {
 		t, err := r.runText(c.p)
 		return lineOf{p: c.p, text: t}, err
@@ -334,46 +458,52 @@ func (r *reader) text(c *cursor) (lineOf, error) {
 	if err != nil {
 		return lineOf{}, err
 	}
-	from, to := rowRange(c.rows[c.first:])
-	if len(r.src.needles) > 0 {
-		from, to = c.p.fromRow, c.p.toRow
+	rows := c.rows[c.first:to]
+	lo, hi := rowRange(rows)
+	if 2*len(rows) >= hi-lo {
+		err := r.decode(c.p, cb, lo, hi, &chunk.Choice{})
+		return lineOf{from: lo, rows: &r.decoded}, err
 	}
-	if err := r.decode(c.p, cb, from, to); err != nil {
+	pick := func([]uint32, []uint32, []int64) []uint32 { return r.rowNumbers(rows) }
+	if err := r.decode(c.p, cb, lo, hi, &chunk.Choice{Pick: pick}); err != nil {
 		return lineOf{}, err
 	}
-	if len(r.src.needles) > 0 {
-		from = 0 // rows are numbered among those that were decoded
-	}
-	return lineOf{from: from, rows: &r.decoded}, nil
+	return lineOf{rows: &r.decoded, place: r.places(r.numbers, c.p.chunk.Rows)}, nil
 }
 
-// keepText copies the lines of all rows of the cursor from c.first on, if the
-// budget allows it.
-func (r *reader) keepText(c *cursor, l lineOf) bool {
+// keepText copies the lines of the cursor's rows [c.first, to), if the budget
+// allows it.
+func (r *reader) keepText(c *cursor, l lineOf, to int) bool {
 	size := 0
-	for _, x := range c.rows[c.first:] {
+	for _, x := range c.rows[c.first:to] {
 		size += len(l.line(x.row))
 	}
-	cost := size + 16*(len(c.rows)-c.first)
+	cost := size + 16*(to-c.first)
 	if cost > r.keep {
 		return false
 	}
 	r.keep -= cost
 	c.kept = cost
-	c.keptBuf = r.copyLines(c, l, r.buffer(size), len(c.rows))
+	c.keptBuf = r.copyLines(c, l, r.buffer(size), to)
 	return true
 }
 
 // fetch makes the lines of the cursor's rows [c.first, c.pos) available and
 // returns them with their metadata (nil if there is none). It keeps the lines of
-// all its rows while the budget allows, so that they are decoded once.
+// its other rows, too, while the budget allows, so that they are decoded once; a
+// reader that may stop soon begins with few of them.
 func (r *reader) fetch(c *cursor) ([]string, []labels.Labels, error) {
-	if c.lines == nil {
-		l, err := r.text(c)
+	if c.pos > c.linesFrom+len(c.lines) || c.lines == nil {
+		r.release(c)
+		to := len(c.rows)
+		if r.lean > 0 {
+			to = min(to, c.pos+2*(c.taken+c.first))
+		}
+		l, err := r.text(c, to)
 		if err != nil {
 			return nil, nil, err
 		}
-		if !r.keepText(c, l) {
+		if !r.keepText(c, l, to) {
 			r.arena = r.copyLines(c, l, r.arena, c.pos)
 		}
 	}

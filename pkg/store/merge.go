@@ -298,7 +298,7 @@ func (m *merge) exhausted(top *item) error {
 		m.pop()
 		return nil
 	}
-	n := &cursor{p: c.p, rows: append([]rowRef(nil), c.rows[len(c.rows)-1]), pos: 1}
+	n := &cursor{p: c.p, rows: []rowRef{}, bound: c.bound, taken: c.taken + len(c.rows)}
 	if err := m.load(n); err != nil {
 		return err
 	}

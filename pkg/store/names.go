@@ -64,6 +64,10 @@ const (
 	// chunk block: fewer would make it read the times again too often.
 	minCursorRows = 64
 
+	// leanRows is how many rows of a chunk block a reader that may stop soon looks at
+	// first.
+	leanRows = 256
+
 	defaultBatchRows  = 4096
 	defaultTailBuffer = 16 << 10
 	maxTailBytes      = 8 << 20

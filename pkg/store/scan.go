@@ -279,7 +279,7 @@ func (s *scan) single(p *part) error {
 }
 
 func (s *scan) singleRun(p *part) error {
-	rows, _, err := s.wanted(p, true)
+	rows, _, err := s.runRows(p)
 	if err != nil || len(rows) == 0 {
 		return err
 	}
@@ -335,7 +335,7 @@ func (s *scan) singleChunk(p *part) error {
 		s.countDecoded(len(s.tmp), 0, 0)
 		return nil
 	}
-	if err := s.decode(p, cb, p.fromRow, p.toRow); err != nil {
+	if err := s.decode(p, cb, p.fromRow, p.toRow, &chunk.Choice{Needles: s.src.needles}); err != nil {
 		return err
 	}
 	return s.takeDecoded(p)

@@ -110,6 +110,7 @@ func (db *DB) Select(ctx context.Context, req model.SelectRequest) (model.BatchI
 	if req.Unordered {
 		it = newScan(r, req.BatchRows, &db.opts)
 	} else {
+		r.lean = req.BatchRows
 		it = newMerge(r, req.BatchRows, &db.opts)
 	}
 	return &pinned{BatchIterator: it, v: v}, nil

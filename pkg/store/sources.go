@@ -330,6 +330,14 @@ func (p *part) selectRows(dst []rowRef, streams []uint32, times []int64, from, t
 	return dst
 }
 
+// selectAmong is selectRows for rows out of a list, without regard to filters.
+func (p *part) selectAmong(dst []rowRef, rows, streams []uint32, times []int64, rng closedRange) []rowRef {
+	for _, i := range rows {
+		dst = p.selectRows(dst, streams, times, int(i), int(i)+1, rng, nil)
+	}
+	return dst
+}
+
 // selectRunRows is selectRows for a run of the head.
 func (p *part) selectRunRows(dst []rowRef, rng closedRange) []rowRef {
 	times := p.run.Times

@@ -139,8 +139,8 @@ func BenchmarkSearchWord(b *testing.B) { benchmarkSearch(b, "zzyzxabsent") }
 func BenchmarkSearchID(b *testing.B)   { benchmarkSearch(b, "4f0c9a1be27d4c5f9a1be27d4c5f0a1b") }
 
 // Rows that hold "error": about a tenth of some families, none of others.
-func BenchmarkDecodeContaining(b *testing.B) {
+func BenchmarkDecodeNeedle(b *testing.B) {
 	benchmarkBlock(b, EncoderOptions{}, func(b *Block, dec *Decoder, dst *Rows) error {
-		return b.DecodeContaining(dec, dst, 0, b.NumRows(), []string{"error"})
+		return b.DecodeSome(dec, dst, 0, b.NumRows(), &Choice{Needles: []string{"error"}})
 	})
 }

@@ -54,7 +54,7 @@ func readAll(data []byte) (*Rows, error) {
 	if err := b.DecodeRange(dec, &rows, n/3, n-n/3); err != nil {
 		return nil, err
 	}
-	if err := b.DecodeContaining(dec, &rows, 0, n, []string{"request", "9f"}); err != nil {
+	if err := b.DecodeSome(dec, &rows, 0, n, &Choice{Needles: []string{"request", "9f"}}); err != nil {
 		return nil, err
 	}
 	return &rows, b.Decode(dec, &rows)

@@ -22,9 +22,11 @@ type Decoder struct {
 	// value and lastValue hold the metadata values of a row and of the one before.
 	value, lastValue []byte
 	table            table
-	// keep are the rows that the present call wants; nil is all.
+	// keep are the rows that the present call wants; nil is all of its range.
 	keep    rowSet
 	matcher matcher
+	// rows are the numbers of the rows that Pick chooses from.
+	rows []uint32
 }
 
 // NewDecoder returns a decoder. It keeps 3 MB after blocks of TargetRawBytes.
@@ -75,11 +77,31 @@ func (b *Block) Decode(dec *Decoder, dst *Rows) error {
 // DecodeRange is Decode for the rows fromRow <= i < toRow, for instance those
 // of one stream.
 func (b *Block) DecodeRange(dec *Decoder, dst *Rows, fromRow, toRow int) error {
-	return b.decode(dec, dst, fromRow, toRow, nil)
+	return b.decode(dec, dst, fromRow, toRow, &Choice{})
 }
 
-// decode reads rows from..to, or those of them that may contain all needles.
-func (b *Block) decode(dec *Decoder, dst *Rows, from, to int, needles []string) error {
+// Choice says which rows of a range are wanted. The zero value is all.
+type Choice struct {
+	// Needles leaves out rows that certainly lack one of them (as in
+	// strings.Contains). Rows that lack some may stay in: needles are looked for in
+	// shapes, dictionaries and columns before lines are put together, and only whole
+	// words and identifiers can be found there.
+	Needles []string
+	// Pick is given the numbers of the rows that are left, in ascending order, and
+	// the streams and times of all rows of the block. It returns the numbers of
+	// those that are wanted, in ascending order and possibly in the same memory.
+	// nil wants all.
+	Pick func(rows, streams []uint32, times []int64) []uint32
+}
+
+// DecodeSome is DecodeRange for some of the rows. What it costs is little for
+// the rows that are left out.
+func (b *Block) DecodeSome(dec *Decoder, dst *Rows, fromRow, toRow int, c *Choice) error {
+	return b.decode(dec, dst, fromRow, toRow, c)
+}
+
+// decode reads the chosen rows of from..to.
+func (b *Block) decode(dec *Decoder, dst *Rows, from, to int, c *Choice) error {
 	if from < 0 || to > b.h.rows || from > to {
 		return fmt.Errorf("chunk block has %d rows, asked for rows %d to %d", b.h.rows, from, to)
 	}
@@ -97,10 +119,10 @@ func (b *Block) decode(dec *Decoder, dst *Rows, from, to int, needles []string) 
 	if whole.h.mode == modePlain {
 		lines = whole.decodePlain
 	}
-	if err := lines(dec, dst, from, to, needles); err != nil {
+	if err := lines(dec, dst, from, to, c); err != nil {
 		return err
 	}
-	if dec.keep != nil && dec.keep.count() == 0 {
+	if dec.keep != nil && dec.keep.empty() {
 		dst.Reset()
 		return nil
 	}
@@ -114,6 +136,25 @@ func (b *Block) decode(dec *Decoder, dst *Rows, from, to int, needles []string) 
 		dst.Timestamps = filterRows(dst.Timestamps, dec.keep, from)
 	}
 	return nil
+}
+
+// pick reduces dec.keep, nil for all, to the rows that are chosen.
+func (dec *Decoder) pick(c *Choice, dst *Rows, from, to int) {
+	if c.Pick == nil {
+		return
+	}
+	rows := dec.rows[:0]
+	for i := from; i < to; i++ {
+		if dec.keep == nil || dec.keep.has(i) {
+			rows = append(rows, uint32(i))
+		}
+	}
+	dec.rows = rows
+	dec.matcher.clear(len(dst.Timestamps))
+	dec.keep = dec.matcher.keep
+	for _, i := range c.Pick(rows, dst.Stream, dst.Timestamps) {
+		dec.keep.add(int(i))
+	}
 }
 
 // sliceRows moves the wanted rows to the front, so that dst keeps its memory.
@@ -134,13 +175,7 @@ func (b *Block) load(dec *Decoder) (*Block, error) {
 	return &Block{data: dec.file, size: b.size, h: b.h, streams: b.streams}, nil
 }
 
-func (b *Block) decodePlain(dec *Decoder, dst *Rows, from, to int, needles []string) error {
-	if len(needles) > 0 {
-		words := (b.h.rows + 63) / 64
-		dec.matcher.keep = slices.Grow(dec.matcher.keep[:0], words)[:words]
-		clear(dec.matcher.keep)
-		dec.keep = dec.matcher.keep
-	}
+func (b *Block) decodePlain(dec *Decoder, dst *Rows, from, to int, c *Choice) error {
 	p, err := b.section(SectionLens)
 	if err != nil {
 		return err
@@ -169,18 +204,25 @@ func (b *Block) decodePlain(dec *Decoder, dst *Rows, from, to int, needles []str
 			return &CorruptError{Section: SectionLens, Offset: -1, Reason: "lines are longer than their text"}
 		}
 		if i >= from && i < to {
-			line := aliasString(text[at : at+int(n)])
-			if dec.keep == nil || containsAll(line, needles) {
-				dst.Lines = append(dst.Lines, line)
-				if dec.keep != nil {
-					dec.keep.add(i)
-				}
-			}
+			dst.Lines = append(dst.Lines, aliasString(text[at:at+int(n)]))
 		}
 		at += int(n)
 	}
 	if at != len(text) || at != b.h.rawBytes {
 		return &CorruptError{Section: SectionLens, Offset: -1, Reason: "lines do not fill their text"}
+	}
+	if len(c.Needles) > 0 {
+		dec.matcher.clear(b.h.rows)
+		dec.keep = dec.matcher.keep
+		for i, l := range dst.Lines {
+			if containsAll(l, c.Needles) {
+				dec.keep.add(from + i)
+			}
+		}
+	}
+	dec.pick(c, dst, from, to)
+	if dec.keep != nil {
+		dst.Lines = filterRows(dst.Lines, dec.keep, from)
 	}
 	return nil
 }

@@ -154,5 +154,5 @@
 //     a T, which may belong to a time.
 //
 // A needle is cut into such runs, and each is searched where it can be.
-// [Block.DecodeContaining] applies the same promise to each value of each column.
+// [Block.DecodeSome] applies the same promise to each value of each column.
 package chunk

@@ -100,7 +100,7 @@ func TestNodeKinds(t *testing.T) {
 			if err := tab.open(&ints, tableParts{meta: meta, text: enc.text, raw: enc.raw, ids: ids, data: enc.data}, caseRows, size, false); err != nil {
 				t.Fatalf("%s: %v", c.name, err)
 			}
-			tab.skip(from)
+			tab.skip(0, from)
 			for i := from; i < caseRows; i++ {
 				if got := tab.appendLine(nil, &tab.shapes[0], times[i], size); string(got) != vals[i] || tab.failed != nil {
 					t.Fatalf("%s: row %d of %d: %q, want %q (%v)", c.name, i, from, got, vals[i], tab.failed)

@@ -13,20 +13,24 @@ type rowSet []uint64
 func (s rowSet) has(i int) bool { return s[i>>6]&(1<<(i&63)) != 0 }
 func (s rowSet) add(i int)      { s[i>>6] |= 1 << (i & 63) }
 
-func (s rowSet) count() (n int) {
+func (s rowSet) empty() bool {
 	for _, w := range s {
-		n += bits.OnesCount64(w)
+		if w != 0 {
+			return false
+		}
 	}
-	return n
+	return true
 }
 
-// DecodeContaining is DecodeRange without rows that certainly lack one of the
-// needles (as in strings.Contains). It may leave rows in that lack some: needles
-// are looked for in shapes, dictionaries and columns before lines are put
-// together, and only whole words and identifiers can be found there. What it
-// costs is little for the rows that are left out.
-func (b *Block) DecodeContaining(dec *Decoder, dst *Rows, fromRow, toRow int, needles []string) error {
-	return b.decode(dec, dst, fromRow, toRow, needles)
+// next is the first row of the set from i on, or to if there is none before.
+func (s rowSet) next(i, to int) int {
+	for i < to {
+		if w := s[i>>6] >> (i & 63); w != 0 {
+			return min(i+bits.TrailingZeros64(w), to)
+		}
+		i = (i>>6 + 1) << 6
+	}
+	return to
 }
 
 // matcher finds the rows of a table that may hold all probes.
@@ -36,6 +40,13 @@ type matcher struct {
 	vals, kids []bool
 	entries    []bool
 	shapes     []bool
+}
+
+// clear makes m.keep an empty set.
+func (m *matcher) clear(rows int) {
+	words := (rows + 63) / 64
+	m.keep = slices.Grow(m.keep[:0], words)[:words]
+	clear(m.keep)
 }
 
 // find sets m.keep to the rows that may hold all probes.

@@ -131,7 +131,7 @@ func (b *Block) decodeMetadata(dec *Decoder, dst *Rows, from, to int) error {
 	if err := t.open(&dec.ints, p, b.h.rows, b.h.metaBytes, true); err != nil {
 		return inSection(err)
 	}
-	t.skip(from)
+	t.skip(0, from)
 	dst.Metadata = slices.Grow(dst.Metadata[:0], to-from)
 	var (
 		builder   = labels.NewScratchBuilder(8)
@@ -140,14 +140,15 @@ func (b *Block) decodeMetadata(dec *Decoder, dst *Rows, from, to int) error {
 		budget    = b.h.metaBytes
 	)
 	for i := from; i < to; i++ {
+		if dec.keep != nil {
+			k := dec.keep.next(i, to)
+			t.skip(i, k)
+			if i = k; i == to {
+				break
+			}
+		}
 		no := int(t.rowShapes[i])
 		s := &t.shapes[no]
-		if dec.keep != nil && !dec.keep.has(i) {
-			for _, c := range t.shapeCols[s.colFrom:s.colTo] {
-				t.skipOps(t.colOps[c:c+1], t.cols)
-			}
-			continue
-		}
 		dec.value, dec.ends = dec.value[:0], dec.ends[:0]
 		for _, c := range t.shapeCols[s.colFrom:s.colTo] {
 			dec.value = t.appendOps(dec.value, t.colOps[c:c+1], t.cols, dst.Timestamps[i], b.h.metaBytes)

@@ -80,25 +80,45 @@ func (t *table) tooLong() {
 	t.fail(SectionMeta, "lines are longer than the header says")
 }
 
-// skip moves the cursors of all columns over the first n rows.
-func (t *table) skip(n int) {
-	if n == 0 {
+// fewRows is the number of rows that are skipped one by one.
+const fewRows = 8
+
+// skip moves the cursors of all columns over rows from..to.
+func (t *table) skip(from, to int) {
+	if to-from <= fewRows {
+		for _, s := range t.rowShapes[from:to] {
+			sh := &t.shapes[s]
+			for _, c := range t.shapeCols[sh.colFrom:sh.colTo] {
+				t.skipNode(&t.cols[c], 1)
+			}
+		}
 		return
 	}
-	uses := make([]int, len(t.shapes))
-	for _, s := range t.rowShapes[:n] {
+	uses, by := zeros(&t.uses, len(t.shapes)), zeros(&t.by, len(t.cols))
+	for _, s := range t.rowShapes[from:to] {
 		uses[s]++
 	}
-	by := make([]int, len(t.cols))
 	for i := range t.shapes {
+		if uses[i] == 0 {
+			continue
+		}
 		s := &t.shapes[i]
 		for _, c := range t.shapeCols[s.colFrom:s.colTo] {
 			by[c] += uses[i]
 		}
 	}
 	for c, k := range by {
-		t.skipNode(&t.cols[c], k)
+		if k > 0 {
+			t.skipNode(&t.cols[c], k)
+		}
 	}
+}
+
+// zeros returns n zeros in reused memory.
+func zeros(buf *[]int, n int) []int {
+	*buf = slices.Grow((*buf)[:0], n)[:n]
+	clear(*buf)
+	return *buf
 }
 
 func (t *table) skipNode(nd *node, k int) {
@@ -110,6 +130,11 @@ func (t *table) skipNode(nd *node, k int) {
 			nd.at += int(n)
 		}
 	case nodeSplit:
+		if k == 1 {
+			r := t.skeletons[nd.skel+int(nd.vals[from])]
+			t.skipOps(t.ops[r.from:r.to], t.kids)
+			return
+		}
 		uses := make([]int, nd.count)
 		for _, s := range nd.vals[from:nd.next] {
 			uses[s]++
@@ -131,7 +156,7 @@ func (t *table) appendLine(dst []byte, s *shape, ts int64, limit int) []byte {
 }
 
 // decodeColumns rebuilds lines from..to of a block in columns.
-func (b *Block) decodeColumns(dec *Decoder, dst *Rows, from, to int, needles []string) error {
+func (b *Block) decodeColumns(dec *Decoder, dst *Rows, from, to int, c *Choice) error {
 	p, err := b.unpackTable(dec)
 	if err != nil {
 		return err
@@ -143,26 +168,29 @@ func (b *Block) decodeColumns(dec *Decoder, dst *Rows, from, to int, needles []s
 	if b.h.flags&flagLettersWhole != 0 {
 		var buf [16]probe
 		probes := buf[:0]
-		for _, n := range needles {
+		for _, n := range c.Needles {
 			probes = appendProbes(probes, n)
 		}
 		if len(probes) > 0 {
 			dec.matcher.find(t, probes)
-			if dec.keep = dec.matcher.keep; dec.keep.count() == 0 {
+			if dec.keep = dec.matcher.keep; dec.keep.empty() {
 				return nil // the caller sees it
 			}
 		}
 	}
-	t.skip(from)
+	dec.pick(c, dst, from, to)
+	t.skip(0, from)
 	// A row may overshoot by values of fixed size before the limit is checked.
 	limit := b.h.rawBytes
 	out := slices.Grow(dec.lines[:0], limit+maxFixedValue)
 	ends := slices.Grow(dec.ends[:0], to-from)
 	for i := from; i < to; i++ {
-		if dec.keep != nil && !dec.keep.has(i) {
-			s := &t.shapes[t.rowShapes[i]]
-			t.skipOps(t.ops[s.ops.from:s.ops.to], t.cols)
-			continue
+		if dec.keep != nil {
+			k := dec.keep.next(i, to)
+			t.skip(i, k)
+			if i = k; i == to {
+				break
+			}
 		}
 		out = t.appendLine(out, &t.shapes[t.rowShapes[i]], dst.Timestamps[i], limit)
 		if len(out) > limit {

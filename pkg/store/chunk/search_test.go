@@ -88,12 +88,12 @@ func TestSearchPromise(t *testing.T) {
 	}
 }
 
-// checkContaining compares DecodeContaining with a filter over all rows and
+// checkContaining compares DecodeSome with a filter over all rows and
 // returns how many rows it gave beyond those.
 func checkContaining(t *testing.T, dec *Decoder, b *Block, all *Rows, from, to int, needles []string) (wanted, extra int) {
 	t.Helper()
 	var got Rows
-	if err := b.DecodeContaining(dec, &got, from, to, needles); err != nil {
+	if err := b.DecodeSome(dec, &got, from, to, &Choice{Needles: needles}); err != nil {
 		t.Fatalf("%q: %v", needles, err)
 	}
 	k := 0
@@ -122,7 +122,7 @@ func checkContaining(t *testing.T, dec *Decoder, b *Block, all *Rows, from, to i
 	return wanted, extra
 }
 
-func TestDecodeContaining(t *testing.T) {
+func TestNeedles(t *testing.T) {
 	r := rand.New(rand.NewPCG(*seedFlag, 5))
 	dec := must(NewDecoder())
 	for seed := range uint64(40) {
@@ -143,8 +143,8 @@ func TestDecodeContaining(t *testing.T) {
 	}
 }
 
-// TestDecodeContainingPrecision: words and identifiers select their rows alone.
-func TestDecodeContainingPrecision(t *testing.T) {
+// TestNeedlesPrecision: words and identifiers select their rows alone.
+func TestNeedlesPrecision(t *testing.T) {
 	dec := must(NewDecoder())
 	for k := range corpus.NumKinds {
 		rows := familyRows(corpus.Kind(k), 256<<10)
@@ -167,3 +167,55 @@ func TestDecodeContainingPrecision(t *testing.T) {
 }
 
 const lowerDigits = "0123456789abcdef"
+
+// TestPick decodes random choices of rows, dense and sparse, with and without
+// needles.
+func TestPick(t *testing.T) {
+	r := rand.New(rand.NewPCG(*seedFlag, 6))
+	dec := must(NewDecoder())
+	for seed := range uint64(40) {
+		rows := randomRows(*seedFlag + seed)
+		for _, plain := range []bool{false, true} {
+			b := must(OpenBytes(mustEncode(t, EncoderOptions{Level: 1, Plain: plain}, rows)))
+			for range 20 {
+				from := r.IntN(rows.Len())
+				to := from + r.IntN(rows.Len()-from+1)
+				oneIn := 1 + r.IntN(60)
+				c := &Choice{}
+				if l := rows.Lines[r.IntN(rows.Len())]; r.IntN(2) == 0 && l != "" {
+					c.Needles = []string{l[:r.IntN(len(l))]}
+				}
+				var want []int
+				c.Pick = func(cand, streams []uint32, times []int64) []uint32 {
+					if len(streams) != rows.Len() || len(times) != rows.Len() {
+						t.Fatalf("%d streams and %d times of %d rows", len(streams), len(times), rows.Len())
+					}
+					out := cand[:0]
+					for _, i := range cand {
+						if int(i) < from || int(i) >= to {
+							t.Fatalf("row %d is not between %d and %d", i, from, to)
+						}
+						if r.IntN(oneIn) == 0 {
+							out = append(out, i)
+							want = append(want, int(i))
+						}
+					}
+					return out
+				}
+				var got Rows
+				if err := b.DecodeSome(dec, &got, from, to, c); err != nil {
+					t.Fatal(err)
+				}
+				if got.Len() != len(want) || len(got.Lines) != len(want) {
+					t.Fatalf("%d rows and %d lines, want %d", got.Len(), len(got.Lines), len(want))
+				}
+				for k, i := range want {
+					if got.Stream[k] != rows.Stream[i] || got.Timestamps[k] != rows.Timestamps[i] || got.Lines[k] != rows.Lines[i] ||
+						len(got.Metadata) > 0 && !labels.Equal(got.Metadata[k], rows.Metadata[i]) {
+						t.Fatalf("row %d is %.100q, want %.100q", i, got.Lines[k], rows.Lines[i])
+					}
+				}
+			}
+		}
+	}
+}

@@ -99,6 +99,7 @@ type table struct {
 	dictBytes []byte
 	dictEnds  []uint32
 	failed    *CorruptError
+	uses, by  []int // scratch of skip
 }
 
 // tableParts are the five parts of a table, unpacked.
