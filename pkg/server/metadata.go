@@ -66,7 +66,20 @@ func (p params) selection(bounds func() (model.TimeRange, error), opts ...logql.
 		return selection{span: span}, nil
 	}
 	ms, err := logql.ParseSelector(text, opts...)
-	return selection{span, ms}, err
+	return selection{span, ms}, selectorError(text, err)
+}
+
+// selectorError is err in the words that Loki has for a query, where a selector
+// is wanted.
+func selectorError(text string, err error) error {
+	if err == nil {
+		return nil
+	}
+	expr, other := logql.Parse(text)
+	if sel, ok := expr.(*logql.LogSelector); other != nil || ok && len(sel.Stages) == 0 {
+		return err
+	}
+	return badRequestf("only label matchers are supported")
 }
 
 // findNames lists the names of labels, findValues the values of the one that
@@ -139,6 +152,9 @@ func (s *Server) series(w http.ResponseWriter, r *http.Request, b *backend) erro
 		groups = []string{"{}"}
 	}
 	sets, err := logql.ParseMatchers(groups, logql.AllowEmptyMatchers())
+	for _, text := range groups {
+		err = selectorError(text, err)
+	}
 	if err != nil {
 		return err
 	}
