@@ -114,6 +114,9 @@ func (c *collector) batch(ctx context.Context, b *model.EntryBatch) error {
 			continue
 		}
 		c.add(ts, line)
+		if err := c.run.checkBudget(); err != nil { // a line can be a megabyte
+			return err
+		}
 	}
 	return nil
 }

@@ -286,6 +286,10 @@ func (t *translator) divisor(n logql.MetricExpr) (string, error) {
 	return t.add(l), nil
 }
 
+// maxReplaced is the longest value in bytes that label_replace may make: nested
+// calls could double it each time.
+const maxReplaced = 64 << 10
+
 // labelReplace does by itself what PromQL's function of that name does, except
 // that two series may become one label set: Loki accepts that, and the sum
 // around it adds them up.
@@ -305,8 +309,11 @@ func (t *translator) labelReplace(n *logql.LabelReplace) (string, error) {
 		if m == nil {
 			continue
 		}
-		b := labels.NewBuilder(s.Metric)
-		s.Metric = b.Set(n.Dst, string(re.ExpandString(nil, n.Replacement, src, m))).Labels()
+		value := re.ExpandString(nil, n.Replacement, src, m)
+		if len(value) > maxReplaced {
+			return "", limitErrorf("label_replace makes a label of %d bytes; the limit is %d", len(value), maxReplaced)
+		}
+		s.Metric = labels.NewBuilder(s.Metric).Set(n.Dst, string(value)).Labels()
 	}
 	return t.add(l), nil
 }

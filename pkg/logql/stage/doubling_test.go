@@ -15,6 +15,7 @@ func TestDoublingStages(t *testing.T) {
 		"labels":                  `| label_format a="0123456789"` + strings.Repeat(`| label_format a="{{.a}}{{.a}}"`, 60),
 		"labels, by a function":   `| label_format a="0123456789"` + strings.Repeat(`| label_format a="{{.a | printf \"%s\"}}{{.a}}"`, 60),
 		"long lines of many":      strings.Repeat(`| line_format "{{__line__}}{{__line__}}"`, 10) + strings.Repeat(`| line_format "{{__line__}}"`, 1000),
+		"templates of themselves": `| line_format "{{define \"x\"}}{{template \"x\"}}{{end}}{{template \"x\"}}"`,
 		"many labels from a line": strings.Repeat(`| line_format "{{__line__}}{{__line__}}"`, 10) + strings.Repeat(`| label_format a="{{__line__}}"`, 1000),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -210,7 +210,8 @@ func (x *Extractor) StreamSuffices(stream labels.Labels) bool {
 
 // Extract appends the samples of a batch to out. Entries for whose timestamps
 // keep is false are left out; a nil keep takes all. An error is a *Failure, or
-// that of ctx when it ends meanwhile.
+// that of ctx when it ends meanwhile. It stops early once the budget is
+// exceeded, which is for the caller to see.
 func (x *Extractor) Extract(ctx context.Context, batch *model.EntryBatch, keep func(ts int64) bool, out *Samples) error {
 	rows := x.p.Select(batch)
 	out.reserve(len(rows))
@@ -236,6 +237,9 @@ func (x *Extractor) Extract(ctx context.Context, batch *model.EntryBatch, keep f
 		}
 		if err := x.row(batch, row, out); err != nil {
 			return err
+		}
+		if x.p.budget.Exceeded() { // labels can be a megabyte each
+			return nil
 		}
 	}
 	return nil

@@ -79,17 +79,24 @@ func simplePieces(list *parse.ListNode) ([]piece, bool) {
 	return ps, true
 }
 
-// guardLoops puts a call that counts into every {{range}}: a range over a
-// large number would otherwise run for hours without making any text.
+// guardLoops puts a call that counts into every {{range}} and before every
+// {{template}}: a range over a large number, or a template that calls itself,
+// would otherwise run for hours without making any text.
 func guardLoops(n parse.Node) {
 	switch n := n.(type) {
 	case *parse.ListNode:
 		if n == nil {
 			return
 		}
+		var nodes []parse.Node
 		for _, x := range n.Nodes {
 			guardLoops(x)
+			if x.Type() == parse.NodeTemplate {
+				nodes = append(nodes, countCall())
+			}
+			nodes = append(nodes, x)
 		}
+		n.Nodes = nodes
 	case *parse.IfNode:
 		guardLoops(n.List)
 		guardLoops(n.ElseList)
@@ -99,13 +106,18 @@ func guardLoops(n parse.Node) {
 	case *parse.RangeNode:
 		guardLoops(n.List)
 		guardLoops(n.ElseList)
-		call := &parse.IdentifierNode{NodeType: parse.NodeIdentifier, Ident: loopFunc}
-		n.List.Nodes = slices.Insert(n.List.Nodes, 0, parse.Node(&parse.ActionNode{
-			NodeType: parse.NodeAction,
-			Pipe: &parse.PipeNode{NodeType: parse.NodePipe, Cmds: []*parse.CommandNode{{
-				NodeType: parse.NodeCommand, Args: []parse.Node{call},
-			}}},
-		}))
+		n.List.Nodes = slices.Insert(n.List.Nodes, 0, countCall())
+	}
+}
+
+// countCall is the call that counts.
+func countCall() parse.Node {
+	call := &parse.IdentifierNode{NodeType: parse.NodeIdentifier, Ident: loopFunc}
+	return &parse.ActionNode{
+		NodeType: parse.NodeAction,
+		Pipe: &parse.PipeNode{NodeType: parse.NodePipe, Cmds: []*parse.CommandNode{{
+			NodeType: parse.NodeCommand, Args: []parse.Node{call},
+		}}},
 	}
 }
 
