@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -14,15 +16,24 @@ import (
 )
 
 type installFlags struct {
-	values  install.Values
-	dryRun  string
-	force   bool
-	wait    bool
-	timeout time.Duration
+	files       []string
+	set         []string
+	direct      []directFlag
+	printValues bool
+	dryRun      string
+	force       bool
+	wait        bool
+	timeout     time.Duration
+}
+
+// directFlag is a flag for one value that people change often.
+type directFlag struct {
+	name  string
+	apply func(*install.Values)
 }
 
 func newInstallCmd(a *app) *cobra.Command {
-	f := &installFlags{values: install.DefaultValues()}
+	f := &installFlags{}
 	cmd := &cobra.Command{
 		Use:   "install",
 		Short: "Put the collector into the cluster, or upgrade it",
@@ -30,35 +41,112 @@ func newInstallCmd(a *app) *cobra.Command {
 
 It creates a namespace with PodSecurity "restricted", a ServiceAccount that may
 read pods and their logs and nothing else, a NetworkPolicy, a Service and a
-StatefulSet with one volume. Running it again changes only what differs: values
-that are not given on the command line stay as they are.`,
+StatefulSet with one volume. Running it again changes only what differs, and
+deletes what is no longer wanted. What is not given, in a values file or on the
+command line, stays as it is; flags win over --set, --set over --values.
+
+An unknown or misplaced key in a values file is an error that names the right
+one; it is never ignored.`,
 		Example: `  # the defaults: namespace logstack, a 10Gi volume, seven days of logs
   kubectl logstack install
 
   # a Raspberry Pi: a small volume of a named class, three days
   kubectl logstack install --storage-class local-path --storage-size 4Gi --retention 3d --memory 128Mi
 
+  # from a file that says all of it
+  kubectl logstack install --print-values > values.yaml
+  kubectl logstack install --values values.yaml --set image.tag=v0.2.0
+
   # only look: the objects as YAML, or the API server's verdict on them
   kubectl logstack install --dry-run=client
   kubectl logstack install --dry-run=server`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			f.values.Namespace = installNamespace(a)
+			if f.printValues {
+				_, err := a.Out.Write(install.DefaultValuesFile)
+				return err
+			}
 			return runInstall(cmd.Context(), a, f, cmd.Flags().Changed)
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&f.values.Image, "image", f.values.Image, "Image of the collector.")
-	fl.StringVar(&f.values.StorageClass, "storage-class", "", "StorageClass of the volume (default: the cluster's default class).")
-	fl.StringVar(&f.values.StorageSize, "storage-size", f.values.StorageSize, "Size of the volume; the collector fills at most 80 % of it and then drops the oldest logs.")
-	fl.BoolVar(&f.values.Ephemeral, "ephemeral", false, "Keep the logs in an emptyDir: they are lost with the collector's pod.")
-	fl.StringVar(&f.values.Retention, "retention", f.values.Retention, "How long logs are kept (7d, 12h); 0 keeps them until the volume is full.")
-	fl.StringVar(&f.values.Memory, "memory", f.values.Memory, "Memory limit of the collector.")
+	fl.StringArrayVar(&f.files, "values", nil, "Values `file` (YAML, - for stdin); may be given more than once, later files win.")
+	fl.StringArrayVar(&f.set, "set", nil, "One value, as `KEY=VALUE` (storage.size=4Gi, tolerations=[{operator: Exists}]); may be given more than once.")
+	fl.BoolVar(&f.printValues, "print-values", false, "Print a values file with every key, its default and its meaning, and end.")
+	defaults := install.DefaultValues()
+	direct := func(name, value, usage string, apply func(*install.Values, string)) {
+		p := fl.String(name, value, usage)
+		f.direct = append(f.direct, directFlag{name, func(v *install.Values) { apply(v, *p) }})
+	}
+	direct("image", defaults.Image.Ref(), "Image of the collector, with a tag or digest.", func(v *install.Values, s string) { v.Image.SetRef(s) })
+	direct("storage-class", "", "StorageClass of the volume (default: the cluster's default class).", func(v *install.Values, s string) { v.Storage.Class = s })
+	direct("storage-size", defaults.Storage.Size, "Size of the volume; the collector fills at most 80 % of it and then drops the oldest logs.", func(v *install.Values, s string) { v.Storage.Size = s })
+	direct("retention", defaults.Retention, "How long logs are kept (7d, 12h); 0 keeps them until the volume is full.", func(v *install.Values, s string) { v.Retention = s })
+	direct("memory", defaults.Resources.Memory, "Memory limit of the collector.", func(v *install.Values, s string) { v.Resources.Memory = s })
+	ephemeral := fl.Bool("ephemeral", false, "Keep the logs in an emptyDir: they are lost with the collector's pod.")
+	f.direct = append(f.direct, directFlag{"ephemeral", func(v *install.Values) { v.Storage.Ephemeral = *ephemeral }})
 	fl.StringVar(&f.dryRun, "dry-run", "none", "none, client (print the objects as YAML, ask nobody) or server (let the API server judge, store nothing).")
 	fl.BoolVar(&f.force, "force-conflicts", false, "Take over fields that another manager (Flux, Helm, kubectl edit) owns.")
 	fl.BoolVar(&f.wait, "wait", true, "Wait until the collector is ready and has collected a line.")
 	fl.DurationVar(&f.timeout, "timeout", 2*time.Minute, "How long to wait.")
 	return cmd
+}
+
+// layer lays what was given over base: files, then --set, then the flags.
+func (f *installFlags) layer(a *app, base install.Values, files map[string][]byte, changed func(flag string) bool) (install.Values, error) {
+	v := base
+	var err error
+	for _, name := range f.files {
+		source := name
+		if name == "-" {
+			source = "stdin"
+		}
+		if v, err = install.ParseValues(v, source, files[name]); err != nil {
+			return base, &usageError{err}
+		}
+	}
+	for _, s := range f.set {
+		if v, err = install.SetValue(v, s); err != nil {
+			return base, &usageError{err}
+		}
+	}
+	if changed("storage-class") && !changed("ephemeral") {
+		v.Storage.Ephemeral = false
+	}
+	if changed("ephemeral") && !changed("storage-class") {
+		v.Storage.Class = ""
+	}
+	for _, d := range f.direct {
+		if changed(d.name) {
+			d.apply(&v)
+		}
+	}
+	if n := a.flags.Namespace; n != nil && *n != "" {
+		v.Namespace = *n
+	}
+	if err := v.Validate(); err != nil {
+		return base, &usageError{err}
+	}
+	return v, nil
+}
+
+func (f *installFlags) read(a *app) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	for _, name := range f.files {
+		if _, twice := files[name]; twice {
+			continue
+		}
+		var err error
+		if name == "-" {
+			files[name], err = io.ReadAll(a.In)
+		} else {
+			files[name], err = os.ReadFile(name)
+		}
+		if err != nil {
+			return nil, usagef("--values: %w", err)
+		}
+	}
+	return files, nil
 }
 
 // installNamespace is where the installation lives: --namespace where a person
@@ -72,12 +160,18 @@ func installNamespace(a *app) string {
 }
 
 func runInstall(ctx context.Context, a *app, f *installFlags, changed func(flag string) bool) error {
-	if err := f.values.Validate(); err != nil {
-		return &usageError{err}
+	files, err := f.read(a)
+	if err != nil {
+		return err
+	}
+	// All that is wrong with the values is said before any network.
+	values, err := f.layer(a, install.DefaultValues(), files, changed)
+	if err != nil {
+		return err
 	}
 	switch f.dryRun {
 	case "client":
-		objs, err := install.Render(f.values)
+		objs, err := install.Render(values)
 		if err != nil {
 			return err
 		}
@@ -98,13 +192,20 @@ func runInstall(ctx context.Context, a *app, f *installFlags, changed func(flag 
 	started := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	if err := keepValues(ctx, a, c, f, changed); err != nil {
+	now, found, err := install.Current(ctx, c, values.Namespace)
+	if err != nil {
 		return err
+	}
+	if found {
+		if values, err = f.layer(a, now, files, changed); err != nil {
+			return err
+		}
+		noteKept(a, now, values)
 	}
 	progress := output.NewProgress(a.ErrOut, a.err())
 	defer progress.Done()
 	count, err := install.Run(ctx, c, install.Options{
-		Values: f.values, DryRun: f.dryRun == "server", Force: f.force, Wait: f.wait,
+		Values: values, DryRun: f.dryRun == "server", Force: f.force, Wait: f.wait,
 		Observer: install.Observer{
 			Applied: func(object string, change kube.Change) { progress.Step(fmt.Sprintf("%s %s", object, change)) },
 			Waiting: progress.Wait,
@@ -118,42 +219,28 @@ func runInstall(ctx context.Context, a *app, f *installFlags, changed func(flag 
 		return nil
 	}
 	if !f.wait {
-		progress.Step("applied; see how it is doing: " + install.Command(f.values.Namespace, "status"))
+		progress.Step("applied; see how it is doing: " + install.Command(values.Namespace, "status"))
 		return nil
 	}
-	return showFirstLine(ctx, a, c, f.values.Namespace, progress, started)
+	return showFirstLine(ctx, a, c, values.Namespace, progress, started)
 }
 
-// keepValues takes what was not asked for on the command line from the running
-// installation: changing the memory must not change the image.
-func keepValues(ctx context.Context, a *app, c *kube.Client, f *installFlags, changed func(string) bool) error {
-	now, found, err := install.Current(ctx, c, f.values.Namespace)
-	if err != nil || !found {
-		return err
+// noteKept names what stays as the running installation has it, where a fresh
+// one would differ.
+func noteKept(a *app, now, values install.Values) {
+	changing := map[string]bool{}
+	for _, c := range install.Changes(now, values) {
+		changing[c.Path] = true
 	}
-	want := &f.values
-	fresh := install.DefaultValues()
 	var kept []string
-	keep := func(flag, value, fallback string, set func()) {
-		if changed(flag) {
-			return
+	for _, c := range install.Changes(install.DefaultValues(), now) {
+		if !changing[c.Path] && c.Path != "namespace" {
+			kept = append(kept, c.Path+" "+c.To)
 		}
-		set()
-		if value != fallback {
-			kept = append(kept, flag+" "+value)
-		}
-	}
-	keep("image", now.Image, fresh.Image, func() { want.Image = now.Image })
-	keep("retention", now.Retention, fresh.Retention, func() { want.Retention = now.Retention })
-	keep("memory", now.Memory, fresh.Memory, func() { want.Memory = now.Memory })
-	keep("storage-size", now.StorageSize, fresh.StorageSize, func() { want.StorageSize = now.StorageSize })
-	if !changed("ephemeral") && !changed("storage-class") {
-		want.Ephemeral, want.StorageClass = now.Ephemeral, now.StorageClass
 	}
 	if len(kept) > 0 {
 		fmt.Fprintln(a.ErrOut, "note: keeping "+strings.Join(kept, ", "))
 	}
-	return f.values.Validate()
 }
 
 // showFirstLine ends an installation with its proof: a line of the cluster,

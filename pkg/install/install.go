@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -66,7 +67,18 @@ func Run(ctx context.Context, c *kube.Client, opts Options) (changed int, err er
 	if err != nil {
 		return 0, err
 	}
-	for _, o := range objs {
+	former, err := readRecord(ctx, c, opts.Values.Namespace)
+	if err != nil {
+		return 0, err
+	}
+	rec, err := record(opts.Values, objs)
+	if err != nil {
+		return 0, err
+	}
+	old := dropped(former, append(objs, rec))
+	// The record is written after the namespace and before the rest: an
+	// installation that breaks off can be taken out whole.
+	for _, o := range slices.Insert(objs, 1, rec) {
 		if o.GetKind() == "Namespace" {
 			theirs, err := foreignNamespace(ctx, c, o.GetName(), opts.Observer)
 			if err != nil {
@@ -93,10 +105,39 @@ func Run(ctx context.Context, c *kube.Client, opts Options) (changed int, err er
 		}
 		opts.Observer.applied(kube.ObjectName(o), change)
 	}
+	n, err := pruneObjects(ctx, c, old, opts)
+	if changed += n; err != nil {
+		return changed, err
+	}
 	if opts.DryRun || !opts.Wait {
 		return changed, nil
 	}
 	return changed, waitReady(ctx, c, opts)
+}
+
+// pruneObjects deletes what an earlier installation made and this one does not
+// render any more. An object that lost our label is somebody else's now.
+func pruneObjects(ctx context.Context, c *kube.Client, old []*unstructured.Unstructured, opts Options) (deleted int, err error) {
+	for _, o := range old {
+		mine, err := isOurs(ctx, c, o)
+		if err != nil {
+			return deleted, err
+		}
+		if !mine {
+			continue
+		}
+		change := kube.Deleted
+		if !opts.DryRun {
+			if change, err = c.Delete(ctx, o); err != nil {
+				return deleted, err
+			}
+		}
+		if change == kube.Deleted {
+			deleted++
+		}
+		opts.Observer.applied(kube.ObjectName(o), change)
+	}
+	return deleted, nil
 }
 
 // foreignNamespace says whether the namespace exists and was not made by us. One

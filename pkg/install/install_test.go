@@ -26,10 +26,14 @@ func TestRenderGolden(t *testing.T) {
 	for name, change := range map[string]func(*Values){
 		"default": func(*Values) {},
 		"pi": func(v *Values) {
-			v.StorageClass, v.StorageSize, v.Retention, v.Memory = "local-path", "4Gi", "3d", "96Mi"
+			v.Storage.Class, v.Storage.Size, v.Retention, v.Resources.Memory = "local-path", "4Gi", "3d", "96Mi"
+			v.NodeSelector, v.PriorityClass = map[string]string{"kubernetes.io/arch": "arm64"}, "system-cluster-critical"
+			v.Tolerations = []corev1.Toleration{{Key: "node-role.kubernetes.io/control-plane", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}}
 		},
 		"ephemeral": func(v *Values) {
-			v.Namespace, v.Ephemeral, v.Image = "logging", true, "registry.example/collector@sha256:1234"
+			v.Namespace, v.Storage.Ephemeral, v.NetworkPolicy = "logging", true, false
+			v.Image.SetRef("registry.example:5000/collector:v1@sha256:" + strings.Repeat("12", 32))
+			v.Image.PullSecrets = []string{"mirror"}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -62,12 +66,12 @@ func TestRenderGolden(t *testing.T) {
 
 // Everything that is wrong is told at once.
 func TestValidate(t *testing.T) {
-	v := Values{Namespace: "Not_A_Name", StorageSize: "lots", Retention: "soon", Memory: "1Mi", Image: ""}
+	v := Values{Namespace: "Not_A_Name", Storage: Storage{Size: "lots"}, Retention: "soon", Resources: Resources{CPU: "50m", Memory: "1Mi"}}
 	err := v.Validate()
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{"Not_A_Name", "image is empty", `"lots" is not a quantity`, `"soon" is not a duration`, "64Mi is the least"} {
+	for _, want := range []string{"Not_A_Name", "image.repository: is empty", `"lots" is not a quantity`, `"soon" is not a duration`, "64Mi is the least"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%q is missing in:\n%v", want, err)
 		}
@@ -177,9 +181,14 @@ func TestCurrentReadsWhatRenderWrote(t *testing.T) {
 	for name, change := range map[string]func(*Values){
 		"default": func(*Values) {},
 		"pi": func(v *Values) {
-			v.StorageClass, v.StorageSize, v.Retention, v.Memory = "local-path", "4Gi", "3d", "96Mi"
+			v.Storage.Class, v.Storage.Size, v.Retention, v.Resources.Memory = "local-path", "4Gi", "3d", "96Mi"
+			v.NodeSelector, v.PriorityClass = map[string]string{"kubernetes.io/arch": "arm64"}, "system-cluster-critical"
+			v.Tolerations = []corev1.Toleration{{Key: "node-role.kubernetes.io/control-plane", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}}
 		},
-		"ephemeral": func(v *Values) { v.Ephemeral, v.StorageSize, v.Image = true, "1Gi", "example/collector:7" },
+		"ephemeral": func(v *Values) {
+			v.Storage.Ephemeral, v.Storage.Size = true, "1Gi"
+			v.Image.SetRef("example/collector:7")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := DefaultValues()
@@ -196,8 +205,24 @@ func TestCurrentReadsWhatRenderWrote(t *testing.T) {
 					}
 				}
 			}
-			got, found, err := Current(context.Background(), &kube.Client{Kube: fake.NewClientset(&set)}, Name)
+			rec, err := record(want, objs)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var cm corev1.ConfigMap
+			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(rec.Object, &cm); err != nil {
+				t.Fatal(err)
+			}
+			got, found, err := Current(context.Background(), &kube.Client{Kube: fake.NewClientset(&set, &cm)}, Name)
 			if err != nil || !found {
+				t.Fatal(found, err)
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Error(d)
+			}
+			// GitOps leaves no record: the StatefulSet tells what it can.
+			want.Image.SetRef(want.Image.Ref())
+			if got, found, err = Current(context.Background(), &kube.Client{Kube: fake.NewClientset(&set)}, Name); err != nil || !found {
 				t.Fatal(found, err)
 			}
 			if d := cmp.Diff(want, got); d != "" {
@@ -254,5 +279,35 @@ func TestCommand(t *testing.T) {
 	}
 	if got := Command("other", "uninstall --purge"); got != "kubectl logstack uninstall --purge -n other" {
 		t.Error(got)
+	}
+}
+
+// What is no longer rendered is found in the record of the run before.
+func TestDropped(t *testing.T) {
+	v := DefaultValues()
+	with, err := Render(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec, err := record(v, with)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cm corev1.ConfigMap
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(rec.Object, &cm); err != nil {
+		t.Fatal(err)
+	}
+	cm.Data[recordObjects] += "not an object\nv1 Namespace - other\n"
+	v.NetworkPolicy = false
+	without, err := Render(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, o := range dropped(&cm, without) {
+		got = append(got, objectID(o))
+	}
+	if d := cmp.Diff([]string{"networking.k8s.io/v1 NetworkPolicy logstack logstack"}, got); d != "" {
+		t.Error(d)
 	}
 }

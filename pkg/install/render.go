@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -33,6 +34,9 @@ func Render(v Values) ([]*unstructured.Unstructured, error) {
 		objs, err := decode(data)
 		if err != nil {
 			return nil, fmt.Errorf("BUG: manifests/%s: %w", file, err)
+		}
+		if !v.NetworkPolicy {
+			objs = slices.DeleteFunc(objs, func(o *unstructured.Unstructured) bool { return o.GetKind() == "NetworkPolicy" })
 		}
 		out = append(out, objs...)
 	}
@@ -105,30 +109,36 @@ func fillStatefulSet(o *unstructured.Unstructured, v Values) error {
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &s); err != nil {
 		return err
 	}
-	size := resource.MustParse(v.StorageSize)
-	c := &s.Spec.Template.Spec.Containers[0]
-	c.Image = v.Image
+	size := resource.MustParse(v.Storage.Size)
+	pod := &s.Spec.Template.Spec
+	for _, name := range v.Image.PullSecrets {
+		pod.ImagePullSecrets = append(pod.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
+	}
+	pod.NodeSelector, pod.Tolerations, pod.PriorityClassName = v.NodeSelector, v.Tolerations, v.PriorityClass
+	c := &pod.Containers[0]
+	c.Image, c.ImagePullPolicy = v.Image.Ref(), corev1.PullPolicy(v.Image.PullPolicy)
 	c.Args = []string{
 		"--data-dir=/data",
 		"--listen-address=:3100",
 		"--retention=" + v.Retention,
 		fmt.Sprintf("--max-disk=%dMiB", int64(float64(size.Value())*diskShare)>>20),
 	}
-	c.Resources.Limits[corev1.ResourceMemory] = resource.MustParse(v.Memory)
+	c.Resources.Requests[corev1.ResourceCPU] = resource.MustParse(v.Resources.CPU)
+	c.Resources.Limits[corev1.ResourceMemory] = resource.MustParse(v.Resources.Memory)
 	if c.Resources.Requests.Memory().Cmp(*c.Resources.Limits.Memory()) > 0 {
 		c.Resources.Requests[corev1.ResourceMemory] = *c.Resources.Limits.Memory()
 	}
-	if v.Ephemeral {
+	if v.Storage.Ephemeral {
 		s.Spec.VolumeClaimTemplates = nil
-		s.Spec.Template.Spec.Volumes = []corev1.Volume{{
+		pod.Volumes = []corev1.Volume{{
 			Name:         "data",
 			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &size}},
 		}}
 	} else {
 		claim := &s.Spec.VolumeClaimTemplates[0]
 		claim.Spec.Resources.Requests[corev1.ResourceStorage] = size
-		if v.StorageClass != "" {
-			claim.Spec.StorageClassName = &v.StorageClass
+		if v.Storage.Class != "" {
+			claim.Spec.StorageClassName = &v.Storage.Class
 		}
 	}
 	m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&s)

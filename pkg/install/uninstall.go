@@ -3,6 +3,7 @@ package install
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,8 +29,17 @@ func Uninstall(ctx context.Context, c *kube.Client, namespace string, purge bool
 	if err != nil {
 		return nil, err
 	}
-	for i := len(objs) - 1; i >= 0; i-- {
-		o := objs[i]
+	former, err := readRecord(ctx, c, namespace)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := record(v, objs)
+	if err != nil {
+		return nil, err
+	}
+	// The record goes last: what could not be deleted can be tried again.
+	objs = append([]*unstructured.Unstructured{rec}, append(objs, dropped(former, append(objs, rec))...)...)
+	for _, o := range slices.Backward(objs) {
 		if o.GetKind() == "Namespace" {
 			continue
 		}

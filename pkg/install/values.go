@@ -1,13 +1,19 @@
 package install
 
 import (
+	_ "embed"
 	"errors"
 	"fmt"
+	"regexp"
+	"strings"
 	"time"
 
 	"github.com/prometheus/common/model"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/version"
 )
@@ -28,35 +34,90 @@ func Command(namespace, args string) string {
 // Port is the Service's port name.
 const Port = "http"
 
-// Values are what a person may choose. The zero value is not usable:
-// start from DefaultValues.
+// DefaultValuesFile is the values file with every key, its default and what it
+// means. ParseValues of it gives DefaultValues.
+//
+//go:embed values.yaml
+var DefaultValuesFile []byte
+
+// Values are what a person may choose, as a values file has them: see
+// values.yaml for what each means. The zero value is not usable: start from
+// DefaultValues.
 type Values struct {
-	Namespace string
-	// Image of the collector, with a tag or digest.
-	Image string
-	// StorageClass of the volume; "" is the cluster's default class.
-	StorageClass string
-	// StorageSize of the volume, a Kubernetes quantity. The collector keeps its
-	// data below 80 % of it.
-	StorageSize string
-	// Ephemeral keeps the data in an emptyDir: logs are lost with the pod.
-	Ephemeral bool
-	// Retention as Prometheus writes durations ("7d"); "0" keeps until the disk
-	// is full of it.
-	Retention string
-	// Memory limit of the container, a Kubernetes quantity.
-	Memory string
+	Namespace     string              `json:"namespace"`
+	Image         Image               `json:"image"`
+	Storage       Storage             `json:"storage"`
+	Retention     string              `json:"retention"`
+	Resources     Resources           `json:"resources"`
+	NodeSelector  map[string]string   `json:"nodeSelector,omitempty"`
+	Tolerations   []corev1.Toleration `json:"tolerations,omitempty"`
+	PriorityClass string              `json:"priorityClass"`
+	NetworkPolicy bool                `json:"networkPolicy"`
+}
+
+// Image says where nodes find the collector.
+type Image struct {
+	Repository string `json:"repository"`
+	// Tag "" is this program's own version.
+	Tag string `json:"tag"`
+	// Digest wins over the tag.
+	Digest      string   `json:"digest"`
+	PullPolicy  string   `json:"pullPolicy"`
+	PullSecrets []string `json:"pullSecrets,omitempty"`
+}
+
+// Storage is where the collector keeps its data.
+type Storage struct {
+	// Size is a Kubernetes quantity; the collector keeps below 80 % of it.
+	Size string `json:"size"`
+	// Class "" is the cluster's default class.
+	Class     string `json:"class"`
+	Ephemeral bool   `json:"ephemeral"`
+}
+
+// Resources are Kubernetes quantities: what the container asks for, and what
+// ends it.
+type Resources struct {
+	CPU    string `json:"cpu"`
+	Memory string `json:"memory"`
+}
+
+// Ref is the reference that goes into the pod.
+func (i Image) Ref() string {
+	if i.Digest != "" {
+		return i.Repository + "@" + i.Digest
+	}
+	tag := i.Tag
+	if tag == "" {
+		tag = version.Version
+	}
+	return i.Repository + ":" + tag
+}
+
+// SetRef takes repository, tag and digest from a reference such as
+// registry.example/collector:v1 or registry.example/collector@sha256:….
+func (i *Image) SetRef(ref string) {
+	i.Tag, i.Digest = "", ""
+	ref, digest, found := strings.Cut(ref, "@")
+	if found {
+		i.Digest = digest
+	}
+	// A colon before the last slash is a port.
+	if colon := strings.LastIndexByte(ref, ':'); colon > strings.LastIndexByte(ref, '/') {
+		ref, i.Tag = ref[:colon], ref[colon+1:]
+	}
+	i.Repository = ref
 }
 
 // DefaultValues suit a small cluster.
 func DefaultValues() Values {
-	tag := version.Version
 	return Values{
-		Namespace:   Name,
-		Image:       version.Image + ":" + tag,
-		StorageSize: "10Gi",
-		Retention:   "7d",
-		Memory:      "256Mi",
+		Namespace:     Name,
+		Image:         Image{Repository: version.Image, PullPolicy: string(corev1.PullIfNotPresent)},
+		Storage:       Storage{Size: "10Gi"},
+		Retention:     "7d",
+		Resources:     Resources{CPU: "50m", Memory: "256Mi"},
+		NetworkPolicy: true,
 	}
 }
 
@@ -64,40 +125,113 @@ func DefaultValues() Values {
 // slow down and others' metadata needs room before a volume is full.
 const diskShare = 0.8
 
-// minMemory is the least container limit under which the collector works.
-var minMemory = resource.MustParse("64Mi")
+var (
+	// minMemory is the least container limit under which the collector works.
+	minMemory = resource.MustParse("64Mi")
+	minSize   = resource.MustParse("64Mi")
+	// The forms of https://github.com/distribution/reference, as far as a typing
+	// error is concerned: the node has the last word.
+	repositoryForm = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`)
+	tagForm        = regexp.MustCompile(`^\w[\w.-]{0,127}$`)
+	digestForm     = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+)
 
-// Validate reports everything that is wrong at once.
+// Validate reports everything that is wrong at once. Each error begins with
+// the path of the value.
 func (v Values) Validate() error {
 	var errs []error
+	fail := func(path, format string, args ...any) {
+		errs = append(errs, &ValueError{Path: path, Msg: fmt.Sprintf(format, args...)})
+	}
 	if msgs := validation.IsDNS1123Label(v.Namespace); len(msgs) > 0 {
-		errs = append(errs, fmt.Errorf("namespace %q: %s", v.Namespace, msgs[0]))
+		fail("namespace", "%q: %s", v.Namespace, msgs[0])
 	}
-	if v.Image == "" {
-		errs = append(errs, errors.New("image is empty"))
-	}
-	if v.StorageClass != "" {
-		if v.Ephemeral {
-			errs = append(errs, errors.New("a storage class and an ephemeral volume exclude each other"))
-		}
-		if msgs := validation.IsDNS1123Subdomain(v.StorageClass); len(msgs) > 0 {
-			errs = append(errs, fmt.Errorf("storage class %q: %s", v.StorageClass, msgs[0]))
-		}
-	}
-	if q, err := resource.ParseQuantity(v.StorageSize); err != nil {
-		errs = append(errs, fmt.Errorf("storage size %q is not a quantity such as 10Gi", v.StorageSize))
-	} else if q.CmpInt64(64<<20) < 0 {
-		errs = append(errs, fmt.Errorf("storage size %s is too small: 64Mi is the least", v.StorageSize))
-	}
+	v.Image.validate(fail)
+	v.Storage.validate(fail)
 	if _, err := parseRetention(v.Retention); err != nil {
-		errs = append(errs, err)
+		fail("retention", "%v", err)
 	}
-	if q, err := resource.ParseQuantity(v.Memory); err != nil {
-		errs = append(errs, fmt.Errorf("memory %q is not a quantity such as 256Mi", v.Memory))
-	} else if q.Cmp(minMemory) < 0 {
-		errs = append(errs, fmt.Errorf("memory %s is too small: %s is the least", v.Memory, minMemory.String()))
+	quantity(fail, "resources.cpu", v.Resources.CPU, "100m", resource.MustParse("1m"))
+	quantity(fail, "resources.memory", v.Resources.Memory, "256Mi", minMemory)
+	for key, value := range v.NodeSelector {
+		for _, msg := range append(validation.IsQualifiedName(key), validation.IsValidLabelValue(value)...) {
+			fail("nodeSelector", "%s=%s: %s", key, value, msg)
+		}
+	}
+	for i, t := range v.Tolerations {
+		path := fmt.Sprintf("tolerations[%d]", i)
+		if t.Key == "" && t.Operator != corev1.TolerationOpExists {
+			fail(path, "without a key the operator must be Exists")
+		}
+		if t.Key != "" {
+			for _, e := range metav1validation.ValidateLabelName(t.Key, field.NewPath("key")) {
+				fail(path, "%s", e.Detail)
+			}
+		}
+		switch t.Operator {
+		case "", corev1.TolerationOpEqual, corev1.TolerationOpExists:
+		default:
+			fail(path, "operator %q: Exists or Equal", t.Operator)
+		}
+		switch t.Effect {
+		case "", corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute:
+		default:
+			fail(path, "effect %q: NoSchedule, PreferNoSchedule or NoExecute", t.Effect)
+		}
+	}
+	if v.PriorityClass != "" {
+		if msgs := validation.IsDNS1123Subdomain(v.PriorityClass); len(msgs) > 0 {
+			fail("priorityClass", "%q: %s", v.PriorityClass, msgs[0])
+		}
 	}
 	return errors.Join(errs...)
+}
+
+func (i Image) validate(fail func(path, format string, args ...any)) {
+	switch {
+	case i.Repository == "":
+		fail("image.repository", "is empty")
+	case !repositoryForm.MatchString(i.Repository):
+		fail("image.repository", "%q is not a name such as %s; tag and digest have keys of their own", i.Repository, version.Image)
+	}
+	if i.Tag != "" && !tagForm.MatchString(i.Tag) {
+		fail("image.tag", "%q is not a tag", i.Tag)
+	}
+	if i.Digest != "" && !digestForm.MatchString(i.Digest) {
+		fail("image.digest", "%q is not sha256: and 64 hexadecimal digits", i.Digest)
+	}
+	switch corev1.PullPolicy(i.PullPolicy) {
+	case corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever:
+	default:
+		fail("image.pullPolicy", "%q: Always, IfNotPresent or Never", i.PullPolicy)
+	}
+	for n, s := range i.PullSecrets {
+		if msgs := validation.IsDNS1123Subdomain(s); len(msgs) > 0 {
+			fail(fmt.Sprintf("image.pullSecrets[%d]", n), "%q: %s", s, msgs[0])
+		}
+	}
+}
+
+func (s Storage) validate(fail func(path, format string, args ...any)) {
+	if s.Class != "" {
+		if s.Ephemeral {
+			fail("storage.class", "an ephemeral volume has no storage class: leave one of them out")
+		}
+		if msgs := validation.IsDNS1123Subdomain(s.Class); len(msgs) > 0 {
+			fail("storage.class", "%q: %s", s.Class, msgs[0])
+		}
+	}
+	quantity(fail, "storage.size", s.Size, "10Gi", minSize)
+}
+
+func quantity(fail func(path, format string, args ...any), path, value, example string, least resource.Quantity) {
+	q, err := resource.ParseQuantity(value)
+	switch {
+	case err != nil:
+		fail(path, "%q is not a quantity such as %s", value, example)
+	case q.Cmp(least) < 0:
+		fail(path, "%s is too small: %s is the least", value, least.String())
+	}
 }
 
 func parseRetention(s string) (time.Duration, error) {
@@ -106,7 +240,7 @@ func parseRetention(s string) (time.Duration, error) {
 	}
 	d, err := model.ParseDuration(s)
 	if err != nil {
-		return 0, fmt.Errorf("retention %q is not a duration such as 7d or 12h", s)
+		return 0, fmt.Errorf("%q is not a duration such as 7d or 12h", s)
 	}
 	return time.Duration(d), nil
 }
