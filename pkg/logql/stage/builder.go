@@ -253,9 +253,13 @@ func (b *Builder) enough() bool {
 }
 
 // SetErr marks the entry as failed. A later error replaces an earlier one.
+//
+// Where the query looks at errors, those of parsers are results like any other.
+// Those of later stages are not, as in Loki: a filter in front of an unwrap does
+// not mean what unwrap makes of the rest.
 func (b *Builder) SetErr(kind, details string) {
 	b.err, b.details = kind, details
-	if b.hints != nil && b.hints.PreserveError {
+	if b.hints != nil && b.hints.PreserveError && (kind == ErrJSON || kind == ErrLogfmt) {
 		b.preserve = true
 	}
 }
