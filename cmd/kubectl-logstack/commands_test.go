@@ -73,12 +73,20 @@ func sampleLines() *model.Batch {
 }
 
 // TestCommands runs each testdata/commands/*.txt: the section cmd is a command
-// line, stdout, stderr and code what has to come out of it. ADDR stands for the
-// collector's address. -update rewrites what came out.
+// line, stdin and env (NAME=VALUE lines) what it finds, stdout, stderr and code
+// what has to come out of it. ADDR stands for the collector's address, LOKI for
+// that of a Loki that is not ours. -update rewrites what came out.
 func TestCommands(t *testing.T) {
-	addr := startCollector(t)
+	addr, loki := startCollector(t), documentedLoki(t)
+	expand := strings.NewReplacer("ADDR", addr, "LOKI", loki)
+	home := t.TempDir()
+	shorten := strings.NewReplacer(addr, "ADDR", loki, "LOKI", home, "~")
+	for _, name := range []string{"LOGSTACK_ADDR", "LOKI_ADDR", "LC_ALL", "LC_CTYPE", "COLUMNS"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("LANG", "C.UTF-8")
 	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
-	t.Setenv("HOME", t.TempDir())
+	t.Setenv("HOME", home)
 	files, err := filepath.Glob("testdata/commands/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no test files", err)
@@ -90,15 +98,26 @@ func TestCommands(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := &txtar.Archive{Comment: ar.Comment}
+			stdin := ""
 			for _, f := range ar.Files {
-				if f.Name == "cmd" {
-					args, err := split(strings.ReplaceAll(strings.TrimSpace(string(f.Data)), "ADDR", addr))
+				switch f.Name {
+				case "stdin":
+					stdin = string(f.Data)
+					got.Files = append(got.Files, f)
+				case "env":
+					for line := range strings.Lines(string(f.Data)) {
+						name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+						t.Setenv(name, expand.Replace(value))
+					}
+					got.Files = append(got.Files, f)
+				case "cmd":
+					args, err := split(expand.Replace(strings.TrimSpace(string(f.Data))))
 					if err != nil {
 						t.Fatal(err)
 					}
 					var out, errOut bytes.Buffer
-					code := run(args, genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut})
-					clean := func(b []byte) []byte { return bytes.ReplaceAll(b, []byte(addr), []byte("ADDR")) }
+					code := run(args, genericiooptions.IOStreams{In: strings.NewReader(stdin), Out: &out, ErrOut: &errOut})
+					clean := func(b []byte) []byte { return []byte(shorten.Replace(string(b))) }
 					got.Files = append(got.Files, f,
 						txtar.File{Name: "stdout", Data: clean(out.Bytes())},
 						txtar.File{Name: "stderr", Data: clean(errOut.Bytes())},

@@ -61,6 +61,9 @@ func (l *fakeLoki) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				code, body = n, rest
 			}
 		}
+		if r.Method == http.MethodPost {
+			w.Header().Set("X-Delete-Request-ID", "8d1c5f0a")
+		}
 		w.WriteHeader(code)
 		fmt.Fprint(w, body) //nolint:errcheck // the client would notice
 		return
@@ -169,4 +172,36 @@ func times(stream string, base time.Time, step time.Duration, n int) []fakeEntry
 		entries[i] = fakeEntry{stream, base.Add(time.Duration(i) * step).UnixNano(), fmt.Sprintf("%s %d", stream, i)}
 	}
 	return entries
+}
+
+// documentedLoki answers everything with bodies of the shapes that Loki's
+// documentation has, in the time of sampleLines.
+func documentedLoki(t *testing.T) string {
+	base := time.Date(2026, 3, 5, 12, 0, 0, 0, time.UTC)
+	l := &fakeLoki{t: t, maxLimit: 5000, entries: times("web", base, 10*time.Second, 4), answers: map[string]string{
+		"GET /loki/api/v1/labels":            `{"status":"success","data":["app","namespace"]}`,
+		"GET /loki/api/v1/label/app/values":  `{"status":"success","data":["db","web"]}`,
+		"GET /loki/api/v1/label/nope/values": `{"status":"success"}`,
+		"GET /loki/api/v1/series":            `{"status":"success","data":[{"app":"web","namespace":"shop","pod":"web-1"},{"app":"web","namespace":"shop","pod":"web-0"},{"app":"db"}]}`,
+		"GET /loki/api/v1/index/stats":       `{"streams":2,"chunks":17,"bytes":1234567,"entries":8901}`,
+		"GET /loki/api/v1/index/volume": `{"status":"success","data":{"resultType":"vector","result":[` +
+			`{"metric":{"namespace":"shop"},"value":[1772712060,"9000000"]},{"metric":{"namespace":"dev"},"value":[1772712060,"1200000"]},{"metric":{},"value":[1772712060,"17"]}],"stats":{}}}`,
+		"GET /loki/api/v1/index/volume_range": `{"status":"success","data":{"resultType":"matrix","result":[` +
+			`{"metric":{"namespace":"shop"},"values":[[1772712000,"1048576"],[1772712060,"3145728"],[1772712120,"2097152"]]},` +
+			`{"metric":{"namespace":"dev"},"values":[[1772712060,"524288"]]}],"stats":{}}}`,
+		"GET /loki/api/v1/patterns": `{"status":"success","data":[` +
+			`{"pattern":"GET <_> 200","level":"info","samples":[[1772712000,5],[1772712020,30],[1772712050,10]]},` +
+			`{"pattern":"connection to <_> lost","level":"error","samples":[[1772712010,1]]},` +
+			`{"pattern":"ping <_>","samples":[[1772712000,40],[1772712010,40],[1772712020,40],[1772712030,40],[1772712040,40],[1772712050,1000]]}]}`,
+		"GET /loki/api/v1/detected_fields": `{"fields":[{"label":"status","type":"int","cardinality":3,"parsers":["json"],"jsonPath":["http","status"]},` +
+			`{"label":"took","type":"duration","cardinality":41,"parsers":["logfmt"]},{"label":"trace_id","type":"string","cardinality":900,"parsers":null}],"limit":1000}`,
+		"GET /loki/api/v1/detected_field/status/values": `{"values":["200","404","500"],"limit":1000}`,
+		"GET /loki/api/v1/query":                        `{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1772712060,"42"]}],"stats":{}}}`,
+		"GET /loki/api/v1/delete":                       `[{"request_id":"5f7ef3c1","start_time":1772668800,"end_time":1772712000.5,"query":"{app=\"web\"} |= \"password\"","status":"42% Complete","created_at":1772712345.678,"user_id":"fake"}]`,
+		"POST /loki/api/v1/delete":                      "204 ",
+		"DELETE /loki/api/v1/delete":                    "204 ",
+	}}
+	srv := httptest.NewServer(l)
+	t.Cleanup(srv.Close)
+	return srv.URL
 }

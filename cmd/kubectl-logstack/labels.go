@@ -14,10 +14,8 @@ import (
 )
 
 type labelsFlags struct {
-	target
-	timeFlags
-	match  string
-	format string
+	exploreFlags
+	match string
 }
 
 func newLabelsCmd(a *app) *cobra.Command {
@@ -25,6 +23,9 @@ func newLabelsCmd(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "labels [NAME]",
 		Short: "List the labels that can be queried, or the values of one",
+		Long: `List the labels that streams have, with the number of their values, or the values
+of one label.
+` + targetHelp,
 		Example: `  # which labels are there, and with how many values?
   kubectl logstack labels
 
@@ -36,74 +37,36 @@ func newLabelsCmd(a *app) *cobra.Command {
 			}
 			return nil
 		},
-		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-			return a.completeLabels(cmd.Context(), f, args), cobra.ShellCompDirectiveNoFileComp
-		},
+		ValidArgsFunction: a.completeLabelName(&f.exploreFlags.target),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			f.target.namespace = installNamespace(a)
-			name := ""
-			if len(args) == 1 {
-				name = args[0]
-			}
-			return runLabels(cmd.Context(), a, f, name)
+			return runLabels(cmd.Context(), a, f, argOr(args, 0, ""))
 		},
 	}
-	fl := cmd.Flags()
-	f.target.addFlags(a, cmd)
-	f.timeFlags.addFlags(fl, "1h")
-	fl.StringVar(&f.match, "match", "", `Only streams that match a selector: '{namespace="shop"}'.`)
-	fl.StringVarP(&f.format, "output", "o", "table", "table, name (one per line) or json.")
+	f.add(a, cmd, "1h", "table", "name", "json")
+	cmd.Flags().StringVar(&f.match, "match", "", `Only streams that match a selector: '{namespace="shop"}'.`)
+	_ = cmd.RegisterFlagCompletionFunc("match", a.completeSelector(&f.exploreFlags.target, 0))
 	return cmd
 }
 
-// completeLabels answers the shell; it stays silent about every trouble.
-func (a *app) completeLabels(ctx context.Context, f *labelsFlags, args []string) []string {
-	if len(args) > 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, completionTimeout)
-	defer cancel()
-	client, done, err := a.connect(ctx, f.target)
-	if err != nil {
-		return nil
-	}
-	defer done()
-	names, err := client.Labels(ctx, lokiapi.MetadataRequest{})
-	if err != nil {
-		return nil
-	}
-	return names
-}
-
 func runLabels(ctx context.Context, a *app, f *labelsFlags, name string) error {
-	if f.format != "table" && f.format != "name" && f.format != "json" {
-		return usagef("-o %q is not a format: use table, name or json", f.format)
-	}
 	if f.match != "" {
-		if _, err := parseQuery(a, f.match); err != nil {
+		if _, err := parseSelector(a, f.match); err != nil {
 			return err
 		}
 	}
-	start, end, err := f.resolve(time.Now())
-	if err != nil {
-		return err
-	}
-	if end.IsZero() {
-		end = time.Now().Add(time.Minute)
-	}
-	client, done, err := a.connect(ctx, f.target)
+	client, s, done, err := f.open(ctx, a)
 	if err != nil {
 		return err
 	}
 	defer done()
-	req := lokiapi.MetadataRequest{Query: f.match, Start: start, End: end}
+	req := s.metadata(f.match)
 	if name != "" {
 		values, err := client.LabelValues(ctx, name, req)
 		if err != nil {
 			return explainAnswer(err)
 		}
 		if len(values) == 0 {
-			fmt.Fprintf(a.ErrOut, "label %q has no values since %s; kubectl logstack labels lists the labels\n", name, start.Format(time.DateTime))
+			fmt.Fprintf(a.ErrOut, "label %q has no values since %s; kubectl logstack labels lists the labels\n", name, s.start.Format(time.DateTime))
 		}
 		return printNames(a, f.format, strings.ToUpper(name), values)
 	}

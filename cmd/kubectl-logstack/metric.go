@@ -15,17 +15,38 @@ import (
 	"github.com/logstack-dev/kubectl-logstack/pkg/output"
 )
 
-// runMetricQuery prints numbers: at the end of the range, or with --step over it.
-func runMetricQuery(ctx context.Context, a *app, f *queryFlags, query string, start, end time.Time) error {
+// metricFormats are the values of -o for a metric query, the default first.
+var metricFormats = []string{"table", "chart", "json", "jsonl"}
+
+// runMetricQuery prints numbers: at the end of the range, or with --step or as
+// a chart over it.
+func runMetricQuery(ctx context.Context, a *app, f *queryFlags, query string, s span) error {
 	if f.follow {
 		return usagef("--follow is for log lines; this is a metric query")
 	}
 	format := f.format
 	if format == "text" {
-		format = "table"
+		format = metricFormats[0]
 	}
-	if !slices.Contains([]string{"table", "json", "jsonl"}, format) {
-		return usagef("-o %s is for log lines; a metric query prints table, json or jsonl", f.format)
+	if !slices.Contains(metricFormats, format) {
+		return usagef("-o %s is for log lines; a metric query prints %s", f.format, orList(metricFormats))
+	}
+	var step time.Duration
+	if f.step != "" {
+		d, err := parseDuration("--step", f.step)
+		if err != nil {
+			return err
+		}
+		if step = time.Duration(d); step <= 0 {
+			return usagef("--step %s: longer than nothing", f.step)
+		}
+	}
+	toEnd := s
+	if s.end.IsZero() {
+		toEnd.end = time.Now()
+	}
+	if step == 0 && format == "chart" {
+		step = niceStep(toEnd.end.Sub(s.start), output.PlotColumns(a.out()))
 	}
 	client, done, err := a.connect(ctx, f.target)
 	if err != nil {
@@ -33,17 +54,10 @@ func runMetricQuery(ctx context.Context, a *app, f *queryFlags, query string, st
 	}
 	defer done()
 	var resp *lokiapi.QueryResponse
-	if f.step == "" {
-		resp, err = client.Query(ctx, query, end)
+	if step == 0 {
+		resp, err = client.Query(ctx, query, s.end)
 	} else {
-		step, serr := parseDuration("--step", f.step)
-		if serr != nil {
-			return serr
-		}
-		if end.IsZero() {
-			end = time.Now()
-		}
-		resp, err = client.QueryRange(ctx, lokiapi.RangeRequest{Query: query, Start: start, End: end, Step: time.Duration(step)})
+		resp, err = client.QueryRange(ctx, lokiapi.RangeRequest{Query: query, Start: s.start, End: toEnd.end, Step: step})
 	}
 	if err != nil {
 		return explainAnswer(err)
@@ -58,32 +72,31 @@ func runMetricQuery(ctx context.Context, a *app, f *queryFlags, query string, st
 	if len(series) == 0 {
 		fmt.Fprintln(a.ErrOut, "the query has no result: no line matched in its range")
 	}
-	if format == "table" {
-		return printSeriesTable(a.Out, series, f.step != "", zone{f.utc})
+	switch format {
+	case "table":
+		return printSeriesTable(a.Out, series, step > 0, zone{f.utc}, "VALUE", formatValue)
+	case "chart":
+		return drawChart(a, series, toEnd, step, zone{f.utc}, nil)
 	}
 	return printSeriesJSON(a.Out, series, format == "json")
 }
 
 // printSeriesTable has a column per label name, then the value; ranges have a
 // row per point.
-func printSeriesTable(w io.Writer, series []lokiapi.Series, withTime bool, z zone) error {
+func printSeriesTable(w io.Writer, series []lokiapi.Series, withTime bool, z zone, what string, format func(float64) string) error {
 	if len(series) == 0 {
 		return nil
 	}
-	var names []string
-	for _, s := range series {
-		s.Labels.Range(func(l labels.Label) {
-			if !slices.Contains(names, l.Name) {
-				names = append(names, l.Name)
-			}
-		})
+	sets := make([]labels.Labels, len(series))
+	for i := range series {
+		sets[i] = series[i].Labels
 	}
-	slices.Sort(names)
+	names := labelNames(sets)
 	var header []string
 	if withTime {
 		header = append(header, "TIME")
 	}
-	header = append(append(header, names...), "VALUE")
+	header = append(append(header, names...), what)
 	var rows [][]string
 	for _, s := range series {
 		for _, p := range s.Points {
@@ -94,7 +107,7 @@ func printSeriesTable(w io.Writer, series []lokiapi.Series, withTime bool, z zon
 			for _, n := range names {
 				r = append(r, s.Labels.Get(n))
 			}
-			rows = append(rows, append(r, formatValue(p.Value)))
+			rows = append(rows, append(r, format(p.Value)))
 		}
 	}
 	return output.Table(w, header, rows)

@@ -30,13 +30,15 @@ type linePrinter interface {
 }
 
 // lineFormats are the values of -o for log lines, the default first.
-var lineFormats = []string{"text", "raw", "jsonl", "json", "table"}
+var lineFormats = []string{"text", "wide", "raw", "jsonl", "json", "table"}
 
 func newLinePrinter(format string, w io.Writer, t output.Terminal, z zone) (linePrinter, error) {
 	buf := bufio.NewWriterSize(w, 64<<10)
 	switch format {
 	case "text":
 		return &textPrinter{w: buf, t: t, zone: z}, nil
+	case "wide":
+		return &textPrinter{w: buf, t: t, zone: z, wide: true}, nil
 	case "raw":
 		return &rawPrinter{w: buf}, nil
 	case "jsonl":
@@ -46,7 +48,10 @@ func newLinePrinter(format string, w io.Writer, t output.Terminal, z zone) (line
 	case "table":
 		return &tablePrinter{w: buf, zone: z}, nil
 	}
-	return nil, usagef("-o %q is not a format: use %s", format, strings.Join(lineFormats, ", "))
+	if format == "chart" {
+		return nil, usagef("-o chart is for metric queries; this one selects log lines\n  count them: 'sum(count_over_time({…} [1m]))'")
+	}
+	return nil, checkFormat(format, lineFormats)
 }
 
 // zone prints timestamps; the zero value is the local time zone.
@@ -93,14 +98,28 @@ type textPrinter struct {
 	w    *bufio.Writer
 	t    output.Terminal
 	zone zone
+	// wide shows all labels instead of those that name the container.
+	wide bool
+}
+
+// source names where a line came from.
+func (p *textPrinter) source(r row) string {
+	if !p.wide {
+		return source(r.labels)
+	}
+	b := labels.NewBuilder(r.labels)
+	for _, more := range []labels.Labels{r.StructuredMetadata, r.Parsed} {
+		more.Range(func(l labels.Label) { b.Set(l.Name, l.Value) })
+	}
+	return b.Labels().String()
 }
 
 func (p *textPrinter) print(r row) error {
 	if reason := gapOf(r); reason != "" {
-		_, err := fmt.Fprintf(p.w, "%s %s %s\n", p.zone.stamp(r.Timestamp), source(r.labels), p.t.Paint(output.Yellow, "--- "+r.Line+" ---"))
+		_, err := fmt.Fprintf(p.w, "%s %s %s\n", p.zone.stamp(r.Timestamp), p.source(r), p.t.Paint(output.Yellow, "--- "+r.Line+" ---"))
 		return err
 	}
-	src := source(r.labels)
+	src := p.source(r)
 	_, err := fmt.Fprintf(p.w, "%s %s %s\n", p.t.Paint(output.Faint, p.zone.stamp(r.Timestamp)), p.t.Paint(colourOf(src), src), printable(r.Line, p.t))
 	return err
 }

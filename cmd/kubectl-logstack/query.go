@@ -42,10 +42,14 @@ func newQueryCmd(a *app) *cobra.Command {
 Lines are shown oldest first, the newest at the bottom, as kubectl logs does:
 --limit takes the newest ones of the range, --forward the oldest. A metric query
 (rate, count_over_time, sum by …) prints a table: its value at the end of the
-range, or with --step its values over the range.
+range, or with --step its values over the range. -o chart draws them.
+
+--limit 0 has no limit: with -o jsonl any number of lines goes to a file, oldest
+first, in little memory.
 
 -n names the namespace of the installation; namespaces of pods are labels of the
-query.`,
+query.
+` + targetHelp,
 		Example: `  # the errors of the last hour in one namespace
   kubectl logstack query '{namespace="shop"} |= "error"'
 
@@ -56,13 +60,17 @@ query.`,
   kubectl logstack query '{app="checkout"}' --from 2006-01-02 --to 2006-01-03 --limit 0 -o jsonl
 
   # errors per minute and app
-  kubectl logstack query 'sum by (app) (rate({namespace="shop"} |= "error" [1m]))' --step 1m`,
+  kubectl logstack query 'sum by (app) (rate({namespace="shop"} |= "error" [1m]))' --step 1m
+
+  # the same to look at, from another Loki of the cluster
+  kubectl logstack query 'sum by (app) (rate({namespace="shop"} |= "error" [1m]))' -o chart --service monitoring/loki`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usagef("query takes one LogQL query in quotes, got %d arguments\n  example: kubectl logstack query '{namespace=\"shop\"} |= \"error\"'", len(args))
 			}
 			return nil
 		},
+		ValidArgsFunction: a.completeQuery(&f.target),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			f.target.namespace = installNamespace(a)
 			return runQuery(cmd.Context(), a, f, args[0])
@@ -74,10 +82,10 @@ query.`,
 	fl.IntVar(&f.limit, "limit", 100, "Most lines to show; 0 shows all.")
 	fl.BoolVar(&f.forward, "forward", false, "Take the oldest lines of the range instead of the newest.")
 	fl.BoolVarP(&f.follow, "follow", "f", false, "Go on with new lines as they are collected, until Ctrl-C.")
-	fl.StringVarP(&f.format, "output", "o", "text", "text, raw (lines only), jsonl, json or table; for a metric query table, json or jsonl.")
+	fl.StringVarP(&f.format, "output", "o", "text", "How to print it: "+orList(lineFormats)+"; for a metric query "+orList(metricFormats)+".")
 	fl.BoolVar(&f.utc, "utc", false, "Print times in UTC instead of the local time zone.")
 	fl.StringVar(&f.step, "step", "", "Distance of the points of a metric query over the range.")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(lineFormats, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(append(slices.Clone(lineFormats), "chart"), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -108,7 +116,7 @@ func runQuery(ctx context.Context, a *app, f *queryFlags, query string) error {
 		return err
 	}
 	if _, isLog := expr.(*logql.LogSelector); !isLog {
-		return runMetricQuery(ctx, a, f, query, start, end)
+		return runMetricQuery(ctx, a, f, query, span{start, end})
 	}
 	if f.step != "" {
 		return usagef("--step is for metric queries; this one selects log lines")
@@ -140,7 +148,7 @@ func runQuery(ctx context.Context, a *app, f *queryFlags, query string) error {
 		if f.forward {
 			which = "oldest"
 		}
-		fmt.Fprintf(a.ErrOut, "note: these are the %s %d lines of the range; --limit shows more, 0 all\n", which, n)
+		fmt.Fprintf(a.ErrOut, "note: these are the %s %s of the range; --limit shows more, 0 all\n", which, count(int64(n), "line"))
 	}
 	return nil
 }
@@ -273,19 +281,36 @@ func explainAnswer(err error) error {
 		}
 		return &kube.ClusterError{Cause: fmt.Sprintf("cannot reach %s://%s: %v", u.Scheme, u.Host, ue.Err), Fix: "does something listen there? check --addr if it is given, else: kubectl logstack doctor", Err: err}
 	}
-	var se *lokiapi.StatusError
-	if !errors.As(err, &se) {
+	status := asStatus(err)
+	if status == nil {
 		return err
 	}
-	switch se.Code {
+	msg := messageOf(status)
+	switch status.Code {
 	case http.StatusBadRequest:
-		return &usageError{errors.New(strings.TrimSpace(se.Body))}
+		return &usageError{errors.New(msg)}
+	case http.StatusUnauthorized:
+		if strings.Contains(msg, "no org id") {
+			return usagef("this Loki has several tenants: name one with --org-id or LOKI_ORG_ID")
+		}
+		return fmt.Errorf("the server wants credentials (401): %s\n  with --addr: set LOKI_USERNAME and LOKI_PASSWORD, or LOKI_BEARER_TOKEN", msg)
 	case http.StatusForbidden:
-		return fmt.Errorf("the collector refuses: %s", se.Body)
+		return fmt.Errorf("the server refuses: %s", msg)
 	case http.StatusNotFound:
 		return fmt.Errorf("%w\n  the server does not know this request: is it an older collector, or something else?", err)
+	case http.StatusTooManyRequests:
+		return fmt.Errorf("the server has too much to do (429): %s\n  ask for less, or again in a while (LOKI_CLIENT_RETRIES=5 does that with --addr)", msg)
 	case http.StatusServiceUnavailable:
-		return fmt.Errorf("the collector is not ready: %s\n  kubectl logstack status shows why", se.Body)
+		return fmt.Errorf("the server is not ready: %s\n  kubectl logstack status shows why, if it is ours", msg)
 	}
 	return err
+}
+
+// asStatus finds the answer of a server that refused.
+func asStatus(err error) *lokiapi.StatusError {
+	var status *lokiapi.StatusError
+	if errors.As(err, &status) {
+		return status
+	}
+	return nil
 }

@@ -70,6 +70,7 @@ shipper work with the collector, too: it speaks Loki's API on port 3100.`,
 		return usagef("unknown command %q\n  %s", args[0], hint)
 	}
 	cmd.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	cmd.SetUsageTemplate(shortUsage(cmd.UsageTemplate()))
 	cmd.SuggestionsMinimumDistance = 2
 	cmd.SetIn(streams.In)
 	cmd.SetOut(streams.Out)
@@ -79,17 +80,38 @@ shipper work with the collector, too: it speaks Loki's API on port 3100.`,
 	})
 	a.flags.AddFlags(cmd.PersistentFlags())
 	cmd.PersistentFlags().StringVar(&a.color, "color", string(output.ColorAuto), "Colour the output: auto, always or never. NO_COLOR is respected.")
-	cmd.AddCommand(
-		newQueryCmd(a),
-		newLogsCmd(a),
-		newLabelsCmd(a),
-		newDoctorCmd(a),
-		newInstallCmd(a),
-		newUninstallCmd(a),
-		newStatusCmd(a),
-		newVersionCmd(a),
-	)
+	addGroup(cmd, "search", "Search logs:",
+		newQueryCmd(a), newLogsCmd(a))
+	addGroup(cmd, "explore", "See what is there:",
+		newLabelsCmd(a), newSeriesCmd(a), newVolumeCmd(a), newPatternsCmd(a), newFieldsCmd(a), newStatsCmd(a))
+	addGroup(cmd, "operate", "Run the collector:",
+		newInstallCmd(a), newStatusCmd(a), newDoctorCmd(a), newDeleteCmd(a), newUninstallCmd(a))
+	cmd.AddCommand(newFmtCmd(a), newCompletionCmd(a), newCompleteBashCmd(a), newVersionCmd(a))
 	return cmd
+}
+
+// shortUsage leaves the two dozen flags of every kubectl command to the help of
+// the root.
+func shortUsage(template string) string {
+	const from, to = "{{if .HasAvailableInheritedFlags}}", "{{end}}"
+	head, rest, ok := strings.Cut(template, from)
+	_, tail, ok2 := strings.Cut(rest, to)
+	if !ok || !ok2 {
+		return template
+	}
+	return head + from + `
+
+--context, --kubeconfig, --namespace and kubectl's other flags work, too:
+{{.Root.DisplayName}} --help lists them.` + to + tail
+}
+
+// addGroup adds commands under a heading of the help.
+func addGroup(cmd *cobra.Command, id, title string, group ...*cobra.Command) {
+	cmd.AddGroup(&cobra.Group{ID: id, Title: title})
+	for _, c := range group {
+		c.GroupID = id
+		cmd.AddCommand(c)
+	}
 }
 
 // noArgs refuses arguments with exit code 2 and a hint.

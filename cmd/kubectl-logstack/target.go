@@ -69,16 +69,21 @@ func (a *app) connect(ctx context.Context, t target) (*remote, func(), error) {
 		env.orgID = t.orgID
 	}
 	if t.addr == "" && t.service == "" {
-		for _, name := range []string{"LOGSTACK_ADDR", "LOKI_ADDR"} {
-			if t.addr = os.Getenv(name); t.addr != "" {
-				fmt.Fprintf(a.ErrOut, "note: asking %s (%s); --service asks a Service of the cluster instead\n", redacted(t.addr), name)
-				break
-			}
+		t.addr = os.Getenv("LOGSTACK_ADDR")
+		if loki := os.Getenv("LOKI_ADDR"); t.addr == "" && loki != "" {
+			// It may be there for logcli, and forgotten.
+			fmt.Fprintf(a.ErrOut, "note: asking %s (LOKI_ADDR); --service asks a Service of the cluster instead\n", redacted(loki))
+			t.addr = loki
 		}
 	}
 	if t.addr != "" {
 		r, err := env.connect(t.addr)
 		return r, func() {}, err
+	}
+	if t.service != "" {
+		if _, err := parseService(t.service); err != nil {
+			return nil, nil, err
+		}
 	}
 	c, err := a.client()
 	if err != nil {
