@@ -47,6 +47,9 @@ type Release struct {
 	// Status, Message and Revision are Helm's.
 	Status, Message string
 	Revision        int
+	// Subcharts are the names (or aliases) of the chart's dependencies: their
+	// values stand below them.
+	Subcharts []string
 	// Manifest is what Helm rendered; empty when unknown.
 	Manifest string
 	// Object is the HelmRelease or Application; nil for the others.
@@ -54,10 +57,10 @@ type Release struct {
 	// Incomplete names values that could not be read (valuesFrom a Secret).
 	Incomplete []string
 
-	ref    Ref
-	prefix string
-	src    *source
-	// whole says that Values stand in a file in one piece.
+	ref        Ref
+	versionRef Ref
+	prefix     string
+	src        *source
 }
 
 // Ref is the place of a values path. The deepest part that is there gives the
@@ -75,6 +78,14 @@ func (r *Release) Ref(path ...string) Ref {
 		}
 	}
 	return out
+}
+
+// VersionRef is the place of the chart's name and version.
+func (r *Release) VersionRef() Ref {
+	if r.versionRef != (Ref{}) {
+		return r.versionRef
+	}
+	return r.Ref()
 }
 
 // Value is what the user set at a path; nil when nothing.
@@ -146,11 +157,15 @@ type helmRelease struct {
 	} `json:"info"`
 	Chart struct {
 		Metadata struct {
-			Name        string `json:"name"`
-			Version     string `json:"version"`
-			Home        string `json:"home"`
-			Description string `json:"description"`
-			KubeVersion string `json:"kubeVersion"`
+			Name         string `json:"name"`
+			Version      string `json:"version"`
+			Home         string `json:"home"`
+			Description  string `json:"description"`
+			KubeVersion  string `json:"kubeVersion"`
+			Dependencies []struct {
+				Name  string `json:"name"`
+				Alias string `json:"alias"`
+			} `json:"dependencies"`
 		} `json:"metadata"`
 		Values map[string]any `json:"values"`
 		Schema []byte         `json:"schema"`
@@ -188,9 +203,14 @@ func DecodeRelease(stored []byte) (*Release, error) {
 		Origin: FromHelm, Name: h.Name, Namespace: h.Namespace, Chart: m.Name, Version: m.Version, Home: m.Home, Description: m.Description,
 		KubeVersion: m.KubeVersion, Values: ToNode(nonNil(h.Config)), Defaults: nonNil(h.Chart.Values), Schema: h.Chart.Schema,
 		Status: h.Info.Status, Message: h.Info.Description, Revision: h.Version, Manifest: h.Manifest,
-		ref: Ref{Kind: "HelmRelease", Namespace: h.Namespace, Name: h.Name},
+		ref: Ref{Kind: "Release", Namespace: h.Namespace, Name: h.Name},
 	}
-	r.ref.Kind = "Release"
+	for _, d := range m.Dependencies {
+		if d.Alias != "" {
+			d.Name = d.Alias
+		}
+		r.Subcharts = append(r.Subcharts, d.Name)
+	}
 	return r, nil
 }
 
@@ -294,7 +314,7 @@ func (s *Snapshot) mergeRelease(found []*Release, r *Release) []*Release {
 			r.Version = f.Version
 		}
 		if r.Version == f.Version {
-			r.Defaults, r.Schema, r.Home, r.Description = f.Defaults, f.Schema, f.Home, f.Description
+			r.Defaults, r.Schema, r.Home, r.Description, r.Subcharts = f.Defaults, f.Schema, f.Home, f.Description, f.Subcharts
 		}
 		found[i] = r
 		return found
@@ -350,6 +370,10 @@ func (s *Snapshot) fluxRelease(u *unstructured.Unstructured) *Release {
 		r.Version, _, _ = strings.Cut(last, "+")
 	}
 	s.placeRelease(r, u, "spec", "values")
+	r.versionRef = s.Ref(u, "spec", "chart", "spec")
+	if r.Constraint != "" && str(u, "spec", "chart", "spec", "version") != "" {
+		r.versionRef = s.Ref(u, "spec", "chart", "spec", "version")
+	}
 	s.addValuesFrom(r, u)
 	return r
 }
@@ -481,6 +505,7 @@ func (s *Snapshot) argoRelease(u *unstructured.Unstructured, path []string) *Rel
 	}
 	r.setVersion(get("targetRevision"))
 	r.ref, r.src = s.Ref(u), src
+	r.versionRef = s.Ref(u, append(append([]string(nil), path...), "targetRevision")...)
 	r.Values = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
 	// parameters > valuesObject > values > valueFiles (Argo CD 3.3, user guide, Helm)
 	if n := lookup(root, append(append([]string(nil), path...), "helm", "valuesObject")); IsMap(n) {

@@ -1,10 +1,13 @@
 package snapshot
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // source is where an object of a file stands.
@@ -206,4 +209,35 @@ func scalarText(n *yaml.Node, lines []string, ref Ref) Text {
 		}
 	}
 	return t
+}
+
+// Strings are all strings below a path of an object, as texts with their places.
+func (s *Snapshot) Strings(o metav1.Object, path ...string) []Text {
+	src := s.d.sources[o]
+	var root *yaml.Node
+	var lines []string
+	if src != nil {
+		root, lines = src.node, src.lines
+	} else if u, ok := o.(*unstructured.Unstructured); ok {
+		root = ToNode(u.Object)
+	}
+	var out []Text
+	var walk func(n *yaml.Node, path []string)
+	walk = func(n *yaml.Node, path []string) {
+		switch n = resolve(n); {
+		case n == nil:
+		case n.Kind == yaml.ScalarNode && n.Tag == "!!str":
+			ref := s.Ref(o)
+			ref.Path = strings.Join(path, ".")
+			out = append(out, scalarText(n, lines, ref))
+		case n.Kind == yaml.SequenceNode:
+			for i, c := range n.Content {
+				walk(c, append(slices.Clone(path), strconv.Itoa(i)))
+			}
+		default:
+			Entries(n, func(key string, _, v *yaml.Node) { walk(v, append(slices.Clone(path), key)) })
+		}
+	}
+	walk(lookup(root, path), path)
+	return out
 }
