@@ -74,12 +74,31 @@ func (l *Log) judge(segs []int, res *ReplayResult) {
 		d.Torn = last && d.Torn && l.emptyAfter(segs, d.File)
 		if d.Torn {
 			l.logger.Info("the write-ahead log ends in an unfinished write, as after a crash: it was never acknowledged and is left out", "file", d.File, "offset", d.Offset)
+			l.cutOff(d)
 		} else {
 			l.logger.Error("the write-ahead log is damaged: everything that can be read is kept", "file", d.File, "offset", d.Offset, "end", d.End, "err", d.Err)
 		}
 	}
 	if res.LostRefs > 0 {
 		l.logger.Error("entries of the write-ahead log are lost because the names of their streams were damaged", "entries", res.LostRefs)
+	}
+}
+
+// cutOff removes an unfinished write. The next segment begins behind it: left in
+// place, it would look like damage in the middle of the log to the next start.
+func (l *Log) cutOff(d *CorruptionError) {
+	f, err := os.OpenFile(d.File, os.O_RDWR, 0)
+	if err == nil {
+		err = errors.Join(f.Truncate(d.Offset), f.Sync(), f.Close())
+	}
+	if err != nil {
+		l.logger.Warn("cannot remove an unfinished write from the write-ahead log: later starts will take it for damage", "file", d.File, "err", err)
+		return
+	}
+	for s := range l.sizes {
+		if wlog.SegmentName(l.opts.Dir, s) == d.File {
+			l.sizes[s] = d.Offset
+		}
 	}
 }
 

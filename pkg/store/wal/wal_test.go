@@ -137,8 +137,11 @@ func TestDamage(t *testing.T) {
 			// What follows is kept, and the damage does not grow.
 			must(t, l.Commit(record(t, true, "new")))
 			must(t, l.Close())
-			l, _, again := replayed(t, Options{Dir: dir})
+			l, res, again := replayed(t, Options{Dir: dir})
 			must(t, l.Close())
+			if tt.torn && len(res.Damage) > 0 {
+				t.Errorf("the unfinished write has become damage %v", res.Damage[0])
+			}
 			if !slices.Equal(again, append(lines, "new")) {
 				t.Errorf("%d lines the second time, want %d", len(again), len(lines)+1)
 			}
