@@ -44,6 +44,6 @@
 //
 // The reasons of refused requests are bad_query, bad_parameter, pipeline_error (a
 // line that a metric query cannot use), limit (of entries, series, memory, tails),
-// too_large (a form or body), not_ready, timeout, cancelled (by the client),
-// internal, and other.
+// too_large (a form or body), not_ready, timeout, cancelled (the client
+// left, or does not read), internal, and other.
 package server

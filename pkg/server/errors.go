@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
@@ -80,7 +81,7 @@ const (
 	reasonTooLarge  = "too_large"
 	reasonNotReady  = "not_ready"
 	reasonTimeout   = "timeout"
-	reasonCancelled = "cancelled" // by the client
+	reasonCancelled = "cancelled" // the client left, or does not read
 	reasonOther     = "other"     // 4xx without a reason of their own
 	reasonInternal  = "internal"  // 5xx
 )
@@ -94,7 +95,7 @@ func reasonOf(code int, err error) string {
 		pipeline *engine.PipelineError
 	)
 	switch {
-	case code == statusCanceled:
+	case code == statusCanceled, errors.Is(err, os.ErrDeadlineExceeded): // the latter does not read
 		return reasonCancelled
 	case code == http.StatusGatewayTimeout:
 		return reasonTimeout

@@ -54,6 +54,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, b *backend) erro
 		if !e.started {
 			return err
 		}
+		s.refused(r, reasonOf(s.statusOf(r, err), err))
 		e.sink.end(err)
 		return nil
 	}

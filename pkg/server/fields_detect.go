@@ -30,6 +30,10 @@ const (
 // fields keep the cardinality that they have.
 const maxFieldValues = 1 << 20
 
+// maxPathLines is how many lines are searched for the paths of JSON fields: a
+// line has most of them, and one that is not found would cost every line.
+const maxPathLines = 100
+
 // extractedSuffix is what a field gets whose name a stream label has.
 const extractedSuffix = "_extracted"
 
@@ -45,6 +49,7 @@ type fieldDetector struct {
 	logfmt    *lineParser
 	found     map[string]*field
 	values    int // counted so far, over all fields
+	pathLines int // searched for paths so far
 	// wanted is the one field whose values are kept.
 	wanted string
 	kept   map[string]struct{}
@@ -200,6 +205,10 @@ func (d *fieldDetector) addParsed(e *engine.LiveEntry, parsed labels.Labels, par
 			return
 		}
 		if paths == nil {
+			if d.pathLines == maxPathLines {
+				return
+			}
+			d.pathLines++
 			paths = jsonPaths(e.Line)
 		}
 		if f.path = paths[l.Name]; f.path == nil {
@@ -321,11 +330,11 @@ func (p *lineParser) parse(e *engine.LiveEntry) (labels.Labels, error) {
 // jsonPaths maps the label names that json makes of a line to the keys that
 // lead to their values.
 func jsonPaths(line string) map[string][]string {
+	paths := map[string][]string{}
 	var object map[string]any
 	if json.Unmarshal([]byte(line), &object) != nil {
-		return nil
+		return paths
 	}
-	paths := map[string][]string{}
 	var walk func(m map[string]any, at []string)
 	walk = func(m map[string]any, at []string) {
 		for k, v := range m {

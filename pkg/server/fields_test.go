@@ -11,6 +11,8 @@ import (
 
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql/engine"
 	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
@@ -212,6 +214,31 @@ func TestDetectedFieldsBody(t *testing.T) {
 				t.Errorf("%s %s %s: %d %s\nwant %d %s", method, tt.path, tt.params, w.Code, body, tt.code, tt.body)
 			}
 		}
+	}
+}
+
+// TestDetectedFieldsPaths has a field whose path cannot be found in any line: it
+// is not looked for in all of them.
+func TestDetectedFieldsPaths(t *testing.T) {
+	query, err := logql.Parse(`{app="x"} | json | label_format made="up"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := newFieldDetector(query.(*logql.LogSelector), 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 * maxPathLines {
+		e := engine.LiveEntry{ResultEntry: engine.ResultEntry{Line: `{"a":1}`, Parsed: labels.FromStrings("a", "1", "made", "up")}}
+		if err := d.add(&e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if d.pathLines != maxPathLines {
+		t.Errorf("%d lines were searched", d.pathLines)
+	}
+	if got, want := fmt.Sprint(d.fields()), `[{a int 1 [json] [a]} {made string 1 [json] []}]`; got != want {
+		t.Errorf("found %s, want %s", got, want)
 	}
 }
 
