@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 )
@@ -71,6 +72,8 @@ func (s *Server) readBody(w http.ResponseWriter, r *http.Request) (*pushBuffers,
 		switch exceeded := new(http.MaxBytesError); {
 		case errors.As(err, &exceeded):
 			return nil, tooLarge
+		case errors.Is(err, os.ErrDeadlineExceeded): // which ends the request's context too
+			return nil, statusErrorf(http.StatusRequestTimeout, "the body of the push did not come in time: %v", err)
 		case errors.As(err, &withCode), r.Context().Err() != nil:
 			return nil, err
 		}

@@ -72,7 +72,7 @@ func TestAnnouncedBodies(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 100 {
 			wg.Go(func() {
-				if w := stall(s, pushPath, int(s.opts.MaxBody), nil); w.Code != 400 {
+				if w := stall(s, pushPath, int(s.opts.MaxBody), nil); w.Code != 408 {
 					t.Errorf("an idle push was answered %d %s", w.Code, w.Body)
 				}
 			})
@@ -105,7 +105,7 @@ func TestHalfReadBodies(t *testing.T) {
 				var wg sync.WaitGroup
 				for range 8 {
 					wg.Go(func() {
-						if w := stall(s, pushPath, 64<<10, make([]byte, sent)); w.Code != 400 && w.Code != 503 {
+						if w := stall(s, pushPath, 64<<10, make([]byte, sent)); w.Code != 408 && w.Code != 503 {
 							t.Errorf("answered %d %s", w.Code, w.Body)
 						}
 					})

@@ -1,0 +1,325 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
+)
+
+// hostileMemory is the limit that the collector is started with, and
+// hostilePeak what its resident memory may come to: the limit and what a
+// garbage collector that knows no limit leaves lying about.
+const (
+	hostileMemory = 128 << 20
+	hostilePeak   = 2 * hostileMemory
+)
+
+// hostile is one request and what it must be answered with.
+type hostile struct {
+	name   string
+	method string // "" is GET, or POST with a body
+	path   string // with its parameters
+	header []string
+	body   func() []byte
+	raw    func() []byte // instead of all that, what is sent as it is
+	hangUp bool          // whether nothing more can come after raw
+	slow   bool          // whether the answer comes after seconds
+	code   int
+	text   string // a part of the answer
+}
+
+// TestHostileRequests sends every request of the tables to a collector with a
+// store: each gets its 4xx, the process stays small, and it still takes and
+// finds an entry afterwards.
+func TestHostileRequests(t *testing.T) {
+	if testing.Short() {
+		t.Skip("sends some hundred megabytes")
+	}
+	c := startCollector(t)
+	c.pushGood(t, "before")
+	c.pushBait(t)
+	rows := hostileRows()
+	if len(rows) < 100 {
+		t.Fatalf("%d requests only", len(rows))
+	}
+	t.Logf("%d requests", len(rows))
+	seen := map[string]bool{}
+	for _, h := range rows {
+		if seen[h.name] {
+			t.Errorf("two requests are called %q", h.name)
+		}
+		seen[h.name] = true
+		t.Run(h.name, func(t *testing.T) { c.check(t, h) })
+	}
+	t.Run("all at once", func(t *testing.T) {
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				for j := i; j < len(rows); j += 8 {
+					if !rows[j].slow {
+						c.check(t, rows[j])
+					}
+				}
+			})
+		}
+		wg.Wait()
+	})
+	c.pushGood(t, "after")
+	if n := c.metric(t, `logstack_http_panics_total`); n != 0 {
+		t.Errorf("%v handlers panicked", n)
+	}
+	for _, reason := range []string{
+		"line_too_long", "invalid_labels", "too_far_in_future", "greater_than_max_sample_age", "max_label_names_per_series",
+		"label_name_too_long", "label_value_too_long", "duplicate_label_names", "structured_metadata_too_large",
+		"structured_metadata_too_many", "request_body_too_large", "malformed_request",
+	} {
+		for _, name := range []string{`logstack_push_refused_entries_total{reason=%q}`, `loki_discarded_samples_total{reason=%q,tenant="fake"}`} {
+			if n := c.metric(t, fmt.Sprintf(name, reason)); n == 0 {
+				t.Errorf(name+" is 0", reason)
+			}
+		}
+	}
+	t.Logf("heap in use %.0f MiB, resident %.0f MiB", c.metric(t, "go_memstats_heap_inuse_bytes")/(1<<20), c.metric(t, "process_resident_memory_bytes")/(1<<20))
+	if peak := c.peak(t); peak > hostilePeak {
+		t.Errorf("the collector came to %d MiB", peak>>20)
+	} else {
+		t.Logf("peak %d MiB", peak>>20)
+	}
+}
+
+// collector is a running one, a process of its own.
+type collector struct {
+	address string
+	cmd     *exec.Cmd
+	client  *http.Client
+}
+
+// startCollector starts this test binary as the collector. Go's own memory limit is off: what
+// the test measures is what the collector bounds by itself.
+func startCollector(t *testing.T, flags ...string) *collector {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	addressFile := filepath.Join(dir, "address")
+	var stderr bytes.Buffer
+	cmd := exec.Command(exe)
+	cmd.Args = append([]string{"collector", "--no-kubernetes", "--data-dir", filepath.Join(dir, "data"), "--listen-address", "127.0.0.1:0",
+		"--address-file", addressFile, "--memory-limit", strconv.Itoa(hostileMemory)}, flags...)
+	cmd.Env = append(os.Environ(), "GOMEMLIMIT=off")
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c := &collector{cmd: cmd, client: &http.Client{Transport: &http.Transport{}, Timeout: time.Minute}}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	t.Cleanup(func() {
+		c.client.CloseIdleConnections()
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		if err := <-exited; err != nil {
+			t.Errorf("the collector ended with %v: %s", err, stderr.String())
+		}
+	})
+	for range 3000 {
+		if text, err := os.ReadFile(addressFile); err == nil {
+			c.address = strings.TrimSpace(string(text))
+			return c
+		}
+		<-time.After(10 * time.Millisecond) // another process: nothing to wait on
+	}
+	t.Fatal("the collector did not start")
+	return nil
+}
+
+// metric reads one sample of /metrics.
+func (c *collector) metric(t *testing.T, series string) float64 {
+	t.Helper()
+	_, text := c.get(t, "/metrics")
+	for line := range strings.Lines(text) {
+		if rest, ok := strings.CutPrefix(line, series+" "); ok {
+			v, err := strconv.ParseFloat(strings.TrimSpace(rest), 64)
+			if err != nil {
+				t.Error(err)
+			}
+			return v
+		}
+	}
+	return 0
+}
+
+// peak is the most memory that was resident at a time, in bytes: by the kernel
+// where it says so, else what is resident now.
+func (c *collector) peak(t *testing.T) int64 {
+	t.Helper()
+	if runtime.GOOS == "linux" {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := regexp.MustCompile(`VmHWM:\s+(\d+) kB`).FindSubmatch(status)
+		kib, err := strconv.ParseInt(string(m[1]), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return kib << 10
+	}
+	return int64(c.metric(t, "process_resident_memory_bytes"))
+}
+
+func (c *collector) get(t *testing.T, path string) (int, string) {
+	t.Helper()
+	res, err := c.client.Get("http://" + c.address + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close() //nolint:errcheck // a test
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(text)
+}
+
+// pushGood stores an entry and finds it.
+func (c *collector) pushGood(t *testing.T, line string) {
+	t.Helper()
+	ts := strconv.FormatInt(time.Now().UnixNano(), 10)
+	res, err := c.client.Post("http://"+c.address+"/loki/api/v1/push", "application/json",
+		strings.NewReader(`{"streams":[{"stream":{"app":"good"},"values":[["`+ts+`","`+line+`"]]}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close() //nolint:errcheck // a test
+	if res.StatusCode != http.StatusNoContent {
+		t.Fatalf("a good push was answered %s", res.Status)
+	}
+	code, text := c.get(t, "/loki/api/v1/query_range?query="+url.QueryEscape(`{app="good"} |= "`+line+`"`))
+	if code != 200 || !strings.Contains(text, `"`+line+`"`) {
+		t.Fatalf("a good query was answered %d %s", code, text)
+	}
+}
+
+// pushBait stores six hundred lines for queries to work on.
+func (c *collector) pushBait(t *testing.T) {
+	t.Helper()
+	s := model.StreamEntries{Labels: labels.FromStrings("app", "bait")}
+	for i := range 600 {
+		s.Entries = append(s.Entries, model.Entry{Timestamp: time.Now().UnixNano() + int64(i), Line: fmt.Sprintf("line number %d id=%d", i, i)})
+	}
+	s.Entries[0].Line = strings.Repeat("k=v ", 60000)
+	s.Entries[1].Line = strings.Repeat(`{"a":`, 40000)
+	client := &lokiapi.Client{HTTP: c.client, BaseURL: "http://" + c.address}
+	if err := client.Push(t.Context(), []model.StreamEntries{s}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// check sends one request and looks at the answer.
+func (c *collector) check(t *testing.T, h hostile) {
+	t.Helper()
+	var body []byte
+	switch {
+	case h.raw != nil:
+		body = h.raw()
+	case h.body != nil:
+		body = h.body()
+	}
+	start := time.Now()
+	code, text, err := c.send(h, body)
+	if took := time.Since(start); took > time.Second {
+		t.Logf("%s: took %s", h.name, took)
+	}
+	if err != nil {
+		t.Errorf("%s: %v", h.name, err)
+	} else if code != h.code || !strings.Contains(text, h.text) {
+		t.Errorf("%s: answered %d %.300q, want %d %q", h.name, code, text, h.code, h.text)
+	}
+}
+
+func (c *collector) send(h hostile, body []byte) (code int, text string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if h.raw != nil {
+		return c.sendRaw(ctx, body, h.hangUp)
+	}
+	method := h.method
+	var from io.Reader
+	if h.body != nil {
+		from = bytes.NewReader(body)
+		if method == "" {
+			method = http.MethodPost
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+c.address+h.path, from)
+	if err != nil {
+		return 0, "", err
+	}
+	for i := 0; i < len(h.header); i += 2 {
+		req.Header.Add(h.header[i], h.header[i+1])
+	}
+	res, err := c.client.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close() //nolint:errcheck // a test
+	answer, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	return res.StatusCode, string(answer), err
+}
+
+// sendRaw writes bytes to a connection of their own and reads one answer. The
+// server may stop to listen before all is written.
+func (c *collector) sendRaw(ctx context.Context, raw []byte, hangUp bool) (code int, text string, err error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.address)
+	if err != nil {
+		return 0, "", err
+	}
+	defer conn.Close() //nolint:errcheck // a test
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return 0, "", err
+	}
+	written := make(chan error, 1)
+	go func() {
+		_, err := conn.Write(raw)
+		if tcp, ok := conn.(*net.TCPConn); ok && hangUp && err == nil {
+			err = tcp.CloseWrite()
+		}
+		written <- err
+	}()
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return 0, "", errors.Join(err, conn.Close(), <-written)
+	}
+	answer, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	conn.Close() //nolint:errcheck // ends the writing
+	<-written
+	if errors.Is(err, syscall.ECONNRESET) {
+		err = nil // the status came, the rest of the text did not
+	}
+	return res.StatusCode, string(answer), err
+}
