@@ -16,6 +16,7 @@ import (
 	commonmodel "github.com/prometheus/common/model"
 	"github.com/spf13/pflag"
 
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 	"github.com/logstack-dev/kubectl-logstack/pkg/version"
 )
 
@@ -65,6 +66,7 @@ type config struct {
 	memoryLimit  int64         // bytes, 0 is auto
 	syncInterval time.Duration
 	noLevels     bool
+	limits       lokiapi.Limits // of pushes
 
 	logger      *slog.Logger
 	logLevel    *slog.LevelVar // of logger
@@ -92,7 +94,7 @@ func parseConfig(args []string, env func(string) (string, bool), help io.Writer)
 	cfg.flags = fs
 	fs.SortFlags = false
 	fs.SetOutput(io.Discard)
-	var retention, maxDisk, memory, sync, level, format string
+	var retention, maxDisk, memory, sync, limits, level, format string
 	fs.StringVar(&cfg.dataDir, "data-dir", "/data", "directory `DIR` that holds the log database; created if missing")
 	fs.StringVar(&cfg.listenAddress, "listen-address", ":3100", "`ADDRESS` to serve HTTP on; port 0 picks a free one")
 	fs.StringVar(&cfg.addressFile, "address-file", "", "write the address that is served into `FILE` once it is")
@@ -105,6 +107,7 @@ func parseConfig(args []string, env func(string) (string, bool), help io.Writer)
 	fs.StringVar(&memory, "memory-limit", "auto", "`SIZE` of memory to stay below; auto is the container's limit, or 512MiB without one")
 	fs.StringVar(&sync, "sync-interval", "0s", "shortest `TIME` between two syncs to disk; 200ms spares SD cards, writers wait as long")
 	fs.BoolVar(&cfg.noLevels, "no-detected-level", false, "do not add the detected_level of each line as structured metadata")
+	fs.StringVar(&limits, "limits", "", "YAML `FILE` of limits for what is pushed, named as in Loki's limits_config, its otlp_config included")
 	fs.StringVar(&level, "log-level", "info", "least `LEVEL` of the collector's own log: debug, info, warn or error")
 	fs.StringVar(&format, "log-format", "logfmt", "`FORMAT` of the collector's own log: logfmt or json")
 	fs.BoolVar(&cfg.pprof, "pprof", false, "serve Go profiles at /debug/pprof/")
@@ -143,12 +146,30 @@ func parseConfig(args []string, env func(string) (string, bool), help io.Writer)
 		parse("memory-limit", err)
 	}
 	cfg.logLevel = &slog.LevelVar{}
+	cfg.limits, err = readLimits(limits)
+	parse("limits", err)
 	cfg.logger, err = newLogger(os.Stderr, cfg.logLevel, level, format)
 	if err != nil {
 		errs = append(errs, err)
 	}
 	errs = append(errs, cfg.check())
 	return cfg, errors.Join(errs...)
+}
+
+// readLimits reads the limits of pushes; without a file they are the defaults.
+func readLimits(file string) (lokiapi.Limits, error) {
+	limits := lokiapi.DefaultLimits()
+	if file == "" {
+		return limits, nil
+	}
+	text, err := os.ReadFile(file)
+	if err == nil {
+		err = lokiapi.ParseLimits(text, &limits)
+	}
+	if err != nil {
+		return limits, fmt.Errorf("%s: %w", file, err)
+	}
+	return limits, nil
 }
 
 // check refuses combinations that make no sense.

@@ -134,11 +134,13 @@ func newRegistry() *prometheus.Registry {
 }
 
 func (p *parts) newServer() *server.Server {
-	limits := lokiapi.DefaultLimits()
-	limits.NoLevels = p.cfg.noLevels
+	limits := p.cfg.limits
+	limits.NoLevels = limits.NoLevels || p.cfg.noLevels
 	// Any age is welcome, but what retention would hide at once is refused: an
 	// answer of 204 must mean that the entry can be found.
-	limits.MaxAge = p.cfg.retention
+	if r := p.cfg.retention; r > 0 && (limits.MaxAge == 0 || r < limits.MaxAge) {
+		limits.MaxAge = r
+	}
 	limits.MaxDecoded = int(p.plan.pushBody)
 	return server.New(server.Options{
 		Limits:     limits,
@@ -198,7 +200,7 @@ func (p *parts) collect(rc *rest.Config, failed chan<- error) (stop func(), err 
 	}
 	c, err := podlogs.New(podlogs.Options{
 		RESTConfig: rc,
-		Sink:       levelSink{db: p.db, off: p.cfg.noLevels},
+		Sink:       levelSink{db: p.db, off: p.cfg.noLevels || p.cfg.limits.NoLevels, levels: lokiapi.NewLevels(p.cfg.limits.LevelFields)},
 		Marks:      p.db,
 		Namespaces: p.cfg.namespaces,
 		Logger:     p.log.With("part", "podlogs"),
@@ -230,13 +232,14 @@ func (p *parts) collect(rc *rest.Config, failed chan<- error) (stop func(), err 
 
 // levelSink adds detected_level, as the server does for pushes.
 type levelSink struct {
-	db  *store.DB
-	off bool
+	db     *store.DB
+	off    bool
+	levels *lokiapi.Levels
 }
 
 func (s levelSink) Append(ctx context.Context, b *model.Batch) error {
 	if !s.off {
-		lokiapi.AddLevels(b)
+		s.levels.Add(b)
 	}
 	return s.db.Append(ctx, b)
 }
