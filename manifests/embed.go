@@ -12,4 +12,4 @@ var Files embed.FS
 
 // Order lists the files in the order in which they are applied: what others
 // need first.
-var Order = []string{"namespace.yaml", "rbac.yaml", "networkpolicy.yaml", "service.yaml", "statefulset.yaml"}
+var Order = []string{"namespace.yaml", "rbac.yaml", "networkpolicy.yaml", "service.yaml", "statefulset.yaml", "grafana-datasource.yaml"}

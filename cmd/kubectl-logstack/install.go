@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +22,8 @@ type installFlags struct {
 	set         []string
 	direct      []directFlag
 	printValues bool
+	export      string
+	format      string
 	dryRun      string
 	force       bool
 	wait        bool
@@ -57,6 +61,9 @@ one; it is never ignored.`,
   kubectl logstack install --print-values > values.yaml
   kubectl logstack install --values values.yaml --set image.tag=v0.2.0
 
+  # for a GitOps repository: files that kubectl apply -k, Flux or Argo CD take
+  kubectl logstack install --values values.yaml --export infrastructure/logstack --format flux
+
   # only look: the objects as YAML, or the API server's verdict on them
   kubectl logstack install --dry-run=client
   kubectl logstack install --dry-run=server`,
@@ -72,6 +79,11 @@ one; it is never ignored.`,
 	fl := cmd.Flags()
 	fl.StringArrayVar(&f.files, "values", nil, "Values `file` (YAML, - for stdin); may be given more than once, later files win.")
 	fl.StringArrayVar(&f.set, "set", nil, "One value, as `KEY=VALUE` (storage.size=4Gi, tolerations=[{operator: Exists}]); may be given more than once.")
+	fl.StringVar(&f.export, "export", "", "Write the objects into `directory` for a GitOps repository and end; no cluster is asked.")
+	fl.StringVar(&f.format, "format", string(install.FormatKustomize), "Layout of --export: yaml (one file), kustomize, flux or argocd.")
+	_ = cmd.MarkFlagDirname("export")
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"yaml", "kustomize", "flux", "argocd"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("dry-run", cobra.FixedCompletions([]string{"none", "client", "server"}, cobra.ShellCompDirectiveNoFileComp))
 	fl.BoolVar(&f.printValues, "print-values", false, "Print a values file with every key, its default and its meaning, and end.")
 	defaults := install.DefaultValues()
 	direct := func(name, value, usage string, apply func(*install.Values, string)) {
@@ -169,6 +181,12 @@ func runInstall(ctx context.Context, a *app, f *installFlags, changed func(flag 
 	if err != nil {
 		return err
 	}
+	if changed("export") {
+		return exportFiles(a, values, f.export, install.Format(f.format))
+	}
+	if changed("format") {
+		return usagef("--format %s is for --export", f.format)
+	}
 	switch f.dryRun {
 	case "client":
 		objs, err := install.Render(values)
@@ -223,6 +241,29 @@ func runInstall(ctx context.Context, a *app, f *installFlags, changed func(flag 
 		return nil
 	}
 	return showFirstLine(ctx, a, c, values.Namespace, progress, started)
+}
+
+// exportFiles writes the files of a GitOps repository. Files that are there are
+// replaced: the repository keeps what they were.
+func exportFiles(a *app, values install.Values, dir string, format install.Format) error {
+	if !slices.Contains(install.Formats, format) {
+		return usagef("--format %q: yaml, kustomize, flux or argocd", format)
+	}
+	files, err := install.Export(values, format)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("--export: %w", err)
+	}
+	for _, file := range files {
+		path := filepath.Join(dir, filepath.FromSlash(file.Name))
+		if err := os.WriteFile(path, file.Data, 0o644); err != nil {
+			return fmt.Errorf("--export: %w", err)
+		}
+		fmt.Fprintln(a.Out, path)
+	}
+	return nil
 }
 
 // noteKept names what stays as the running installation has it, where a fresh

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -35,9 +36,9 @@ func Render(v Values) ([]*unstructured.Unstructured, error) {
 		if err != nil {
 			return nil, fmt.Errorf("BUG: manifests/%s: %w", file, err)
 		}
-		if !v.NetworkPolicy {
-			objs = slices.DeleteFunc(objs, func(o *unstructured.Unstructured) bool { return o.GetKind() == "NetworkPolicy" })
-		}
+		objs = slices.DeleteFunc(objs, func(o *unstructured.Unstructured) bool {
+			return !v.NetworkPolicy && o.GetKind() == "NetworkPolicy" || v.Grafana.Namespace == "" && o.GetKind() == "ConfigMap"
+		})
 		out = append(out, objs...)
 	}
 	for _, o := range out {
@@ -80,6 +81,8 @@ func fill(o *unstructured.Unstructured, v Values) error {
 	case "ClusterRoleBinding":
 		o.SetName(clusterName(v))
 		return fillBinding(o, v)
+	case "ConfigMap":
+		return fillDatasource(o, v)
 	}
 	o.SetNamespace(v.Namespace)
 	if o.GetKind() == "StatefulSet" {
@@ -93,6 +96,30 @@ func clusterName(v Values) string {
 		return "logstack-collector"
 	}
 	return "logstack-collector-" + v.Namespace
+}
+
+// fillDatasource moves the data source into Grafana's namespace and points it at
+// the installation. A second installation is a second data source.
+func fillDatasource(o *unstructured.Unstructured, v Values) error {
+	o.SetNamespace(v.Grafana.Namespace)
+	labels := o.GetLabels()
+	delete(labels, "grafana_datasource")
+	labels[v.Grafana.Label] = v.Grafana.LabelValue
+	o.SetLabels(labels)
+	file := o.GetName() + ".yaml"
+	text, _, err := unstructured.NestedString(o.Object, "data", file)
+	if err != nil {
+		return err
+	}
+	text = strings.Replace(text, "http://logstack.logstack.svc", "http://"+Name+"."+v.Namespace+".svc", 1)
+	if v.Namespace != Name {
+		unstructured.RemoveNestedField(o.Object, "data", file)
+		o.SetName(Name + "-datasource-" + v.Namespace)
+		file = o.GetName() + ".yaml"
+		id := Name + "-" + v.Namespace
+		text = strings.NewReplacer("name: logstack\n", "name: "+id+"\n", "uid: logstack\n", "uid: "+id+"\n").Replace(text)
+	}
+	return unstructured.SetNestedField(o.Object, text, "data", file)
 }
 
 func fillBinding(o *unstructured.Unstructured, v Values) error {

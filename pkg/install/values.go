@@ -53,6 +53,7 @@ type Values struct {
 	Tolerations   []corev1.Toleration `json:"tolerations,omitempty"`
 	PriorityClass string              `json:"priorityClass"`
 	NetworkPolicy bool                `json:"networkPolicy"`
+	Grafana       Grafana             `json:"grafana"`
 }
 
 // Image says where nodes find the collector.
@@ -80,6 +81,14 @@ type Storage struct {
 type Resources struct {
 	CPU    string `json:"cpu"`
 	Memory string `json:"memory"`
+}
+
+// Grafana says where the sidecar of a Grafana finds its data sources.
+type Grafana struct {
+	// Namespace "" makes no data source.
+	Namespace  string `json:"namespace"`
+	Label      string `json:"label"`
+	LabelValue string `json:"labelValue"`
 }
 
 // Ref is the reference that goes into the pod.
@@ -118,6 +127,7 @@ func DefaultValues() Values {
 		Retention:     "7d",
 		Resources:     Resources{CPU: "50m", Memory: "256Mi"},
 		NetworkPolicy: true,
+		Grafana:       Grafana{Label: "grafana_datasource", LabelValue: "1"},
 	}
 }
 
@@ -184,7 +194,23 @@ func (v Values) Validate() error {
 			fail("priorityClass", "%q: %s", v.PriorityClass, msgs[0])
 		}
 	}
+	v.Grafana.validate(fail)
 	return errors.Join(errs...)
+}
+
+func (g Grafana) validate(fail func(path, format string, args ...any)) {
+	if g.Namespace == "" {
+		return
+	}
+	if msgs := validation.IsDNS1123Label(g.Namespace); len(msgs) > 0 {
+		fail("grafana.namespace", "%q: %s", g.Namespace, msgs[0])
+	}
+	if msgs := validation.IsQualifiedName(g.Label); len(msgs) > 0 {
+		fail("grafana.label", "%q: %s", g.Label, msgs[0])
+	}
+	if msgs := validation.IsValidLabelValue(g.LabelValue); len(msgs) > 0 {
+		fail("grafana.labelValue", "%q: %s", g.LabelValue, msgs[0])
+	}
 }
 
 func (i Image) validate(fail func(path, format string, args ...any)) {

@@ -164,3 +164,26 @@ func TestImageRef(t *testing.T) {
 		}
 	}
 }
+
+// values.schema.json is published: editors complete and check values files by it.
+func TestSchema(t *testing.T) {
+	got, err := Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		if err := os.WriteFile("values.schema.json", got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile("values.schema.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), string(got)); d != "" {
+		t.Error(d)
+	}
+	if !strings.Contains(string(DefaultValuesFile), "$schema="+SchemaURL+"\n") {
+		t.Error("values.yaml does not name its schema")
+	}
+}
