@@ -6,14 +6,17 @@
 // Tree", ICWS 2017): a line is compared with few candidates only, which a tree
 // of fixed depth finds, and joins the most similar one or begins a cluster.
 //
-//	line      level=info msg="GET /users/42 done" took=15ms
-//	tokens    level=        key: part of the shape
+//	line      level=info msg="cannot open file /tmp/a" took=15ms
+//	tokens    level=        key: part of the shape, as the signs between words are
 //	          info          word
-//	          msg=" … "     key, separators: part of the shape
-//	          GET users 42 done   words; 42 is a value at sight, see isValue
-//	          took=15ms     key and a value at sight
+//	          msg=          key; its value is a sentence, so that
+//	          cannot open file tmp/a   are what lines are compared by
+//	          took=15ms     key, and a value at sight, see isValue
 //	tree      shape (class, separators, keys) ─► first word ─► clusters
-//	pattern   level=info msg="GET /users/<_> done" took=<_>
+//	pattern   level=info msg="cannot open file /<_>" took=<_>
+//
+// Lines of JSON objects and of name=value are read as fields, others as text, in
+// which paths are taken apart too.
 //
 // Words of a line and a cluster that differ become <_> of the cluster, when
 // enough others are equal. Every line of a cluster matches its pattern in the

@@ -10,13 +10,10 @@ import (
 type Options struct {
 	// MaxClusters is the most that is held at once. Default 1000.
 	MaxClusters int
-	// Similarity is the share of a line's words that a cluster must have in
-	// the same places for the line to join it, for lines of plain text.
-	// Default 0.6.
+	// Similarity is the share of a line's words that a cluster must have in the
+	// same places for the line to join it. In a line of named fields that has
+	// sentences only their words are compared. Default 0.6.
 	Similarity float64
-	// FieldSimilarity is Similarity for lines of two named fields or more.
-	// Their values are mostly the same, whatever the message says. Default 0.75.
-	FieldSimilarity float64
 }
 
 // Bounds of the tree.
@@ -38,9 +35,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Similarity <= 0 {
 		o.Similarity = 0.6
-	}
-	if o.FieldSimilarity <= 0 {
-		o.FieldSimilarity = 0.75
 	}
 	return o
 }
@@ -152,12 +146,8 @@ func (m *Miner) place(key shapeKey) *cluster {
 	if lf == &node.any {
 		first = valueHash
 	}
-	best, similarity := lf.nearest(m.t.words)
-	need := m.opts.Similarity
-	if m.t.keys >= 2 {
-		need = m.opts.FieldSimilarity
-	}
-	if best != nil && (similarity >= need || len(lf.clusters) >= maxLeaf) {
+	best, similarity := lf.nearest(&m.t)
+	if best != nil && (similarity >= m.opts.Similarity || len(lf.clusters) >= maxLeaf) {
 		best.widen(m.t.words)
 		return best
 	}
@@ -172,10 +162,10 @@ func (m *Miner) place(key shapeKey) *cluster {
 }
 
 // firstWord is the hash of the first word that lines can be told apart by, or
-// valueHash.
+// valueHash. With sentences it is the first word of the first.
 func (t *tokens) firstWord() uint32 {
 	for _, w := range t.words {
-		if !w.key {
+		if !w.key && (t.texts == 0 || w.text) {
 			if w.digits {
 				return valueHash
 			}
@@ -202,24 +192,24 @@ func (n *shapeNode) leaf(first uint32) *leaf {
 }
 
 // nearest returns the most similar cluster, the oldest of several.
-func (lf *leaf) nearest(words []word) (best *cluster, similarity float64) {
+func (lf *leaf) nearest(t *tokens) (best *cluster, similarity float64) {
 	similarity = -1
 	for _, c := range lf.clusters {
-		if s := c.similarity(words); s > similarity {
+		if s := c.similarity(t); s > similarity {
 			best, similarity = c, s
 		}
 	}
 	return best, similarity
 }
 
-// similarity is the share of equal words. Keys, which are equal anyway, and
-// values at sight count for nothing; a place that has differed before counts
-// for half.
-func (c *cluster) similarity(words []word) float64 {
+// similarity is the share of equal words, of those in sentences if there are
+// any. Keys, which are equal anyway, and values at sight count for nothing; a
+// place that has differed before counts for half.
+func (c *cluster) similarity(t *tokens) float64 {
 	places, equal := 0, 0.0
-	for i := range words {
-		w, own := &words[i], &c.words[i]
-		if w.key || w.hash == valueHash && own.hash == valueHash {
+	for i := range t.words {
+		w, own := &t.words[i], &c.words[i]
+		if w.key || w.hash == valueHash && own.hash == valueHash || t.texts > 0 && !w.text {
 			continue
 		}
 		places++

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/testutil/corpus"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -211,6 +213,27 @@ func TestNoAllocation(t *testing.T) {
 	}
 }
 
+// TestCorpus groups what programs in a cluster write: few patterns, each right.
+func TestCorpus(t *testing.T) {
+	g := corpus.New(1)
+	for k, most := range map[corpus.Kind]int{
+		corpus.JSON: 16, corpus.Logfmt: 8, corpus.Nginx: 18, corpus.Istio: 18, corpus.Klog: 6, corpus.Java: 10, corpus.Postgres: 4,
+	} {
+		_, lines := g.Fill(k, 3000, corpus.Start, 3600e9)
+		check(t, lines, Options{})
+		m := NewMiner(Options{})
+		for _, line := range lines {
+			m.Add(line, "", 0, 1)
+		}
+		if list := m.Clusters(); len(list) > most {
+			t.Errorf("%s: %d patterns, more than %d", k, len(list), most)
+			for _, c := range list {
+				t.Log(c.Total, c.Pattern)
+			}
+		}
+	}
+}
+
 func FuzzMiner(f *testing.F) {
 	f.Add("connected to 10.0.0.1\x00connected to ::1\x00GET <_> x")
 	f.Add("a=<nil> b\x00a=<x> c\x00a=1\x00<<a>>\x00-5 --5 .5\x00\xff/\xfe/1")
@@ -222,18 +245,22 @@ func FuzzMiner(f *testing.F) {
 }
 
 func BenchmarkAdd(b *testing.B) {
-	lines := sampleLines(b)
-	size := 0
-	for _, l := range lines {
-		size += len(l)
+	for k := range corpus.Kind(corpus.NumKinds) {
+		b.Run(k.String(), func(b *testing.B) {
+			_, lines := corpus.New(1).Fill(k, 5000, corpus.Start, 3600e9)
+			size := 0
+			for _, l := range lines {
+				size += len(l)
+			}
+			b.SetBytes(int64(size))
+			b.ReportAllocs()
+			m := NewMiner(Options{})
+			for b.Loop() {
+				for _, l := range lines {
+					m.Add(l, "info", 0, 1)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(lines)), "ns/line")
+		})
 	}
-	b.SetBytes(int64(size))
-	b.ReportAllocs()
-	m := NewMiner(Options{})
-	for b.Loop() {
-		for _, l := range lines {
-			m.Add(l, "info", 0, 1)
-		}
-	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(lines)), "ns/line")
 }

@@ -18,6 +18,9 @@ type word struct {
 	hash uint32
 	// key marks the name of a field: name=… or "name":…
 	key bool
+	// text marks a word of a sentence in a field: of a quoted value with blanks,
+	// or of the message.
+	text bool
 	// digits says that it has any: it is no good to find candidates by.
 	digits bool
 }
@@ -34,7 +37,8 @@ type tokens struct {
 	cut bool
 	// shape identifies separators and keys, all everything but values.
 	shape, all uint64
-	keys       int
+	// texts counts the words that are text.
+	texts int
 }
 
 const (
@@ -71,8 +75,7 @@ func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 
 // split takes the first line of an entry apart.
 func (t *tokens) split(line string) {
-	t.words, t.keys = t.words[:0], 0
-	t.cut = false
+	t.words, t.cut = t.words[:0], false
 	broken := false // inside of a word
 	if i := strings.IndexByte(line, '\n'); i >= 0 {
 		line, t.cut = line[:i], true
@@ -81,29 +84,144 @@ func (t *tokens) split(line string) {
 		line, t.cut, broken = line[:maxLineBytes], true, true
 	}
 	t.line = line
-	for i := 0; i < len(line); {
-		if line[i] == '<' {
-			if end := tagEnd(line, i); end > 0 {
-				t.add(word{start: i, end: end, hash: valueHash, digits: true})
-				i = end
-			} else {
-				i++
-			}
-		} else if classes[line[i]] == separator {
-			i++
-		} else {
-			i = t.run(i)
-		}
-		if len(t.words) > maxWords {
-			t.line, t.cut, broken = line[:t.words[maxWords].start], true, false
-			t.words = t.words[:maxWords]
-			break
-		}
+	if isFields(line) {
+		t.fields()
+	} else {
+		t.plain(0, len(line), false)
+	}
+	if len(t.words) > maxWords {
+		t.line, t.cut, broken = line[:t.words[maxWords].start], true, false
+		t.words = t.words[:maxWords]
 	}
 	if n := len(t.words) - 1; broken && n >= 0 && t.words[n].end == len(t.line) {
 		t.line, t.words = t.line[:t.words[n].start], t.words[:n] // half of a word is no word
 	}
 	t.sum()
+}
+
+// plain takes text apart at all separators. inField says that it is a sentence
+// of a field.
+func (t *tokens) plain(from, to int, inField bool) {
+	line := t.line[:to]
+	for i := from; i < to && len(t.words) <= maxWords; {
+		if line[i] == '<' {
+			if end := tagEnd(line, i); end > 0 {
+				t.add(word{start: i, end: end, hash: valueHash, digits: true, text: inField})
+				i = end
+			} else {
+				i++
+			}
+			continue
+		}
+		if classes[line[i]] == separator {
+			i++
+			continue
+		}
+		end := i
+		for end < to && classes[line[end]] != separator {
+			end++
+		}
+		if w, ok := t.trim(i, end); ok {
+			w.text = inField
+			w.key = !inField && w.hash != valueHash && strings.HasPrefix(line[w.end:], "=") && !strings.HasPrefix(line[w.end:], "==")
+			t.add(w)
+		}
+		i = end
+	}
+}
+
+// isFields says whether a line is an object of JSON or a list of name=value.
+func isFields(line string) bool {
+	if strings.HasPrefix(line, `{"`) {
+		return true
+	}
+	i := 0
+	for i < len(line) && (isLetter(line[i]) || line[i] == '_') {
+		i++
+	}
+	return i > 0 && i < len(line) && line[i] == '='
+}
+
+// fields takes a line of named fields apart. A value without blanks is one
+// word, so that paths of different depth do not make different shapes.
+func (t *tokens) fields() {
+	line := t.line
+	object := line[0] == '{'
+	message := false // the field at hand is called so
+	for i := 0; i < len(line) && len(t.words) <= maxWords; {
+		c := line[i]
+		switch {
+		case c == '"':
+			end := i + 1 + closingQuote(line[i+1:])
+			rest := strings.TrimLeft(line[min(end+1, len(line)):], " ")
+			if object && strings.HasPrefix(rest, ":") && strings.IndexByte(line[i+1:end], ' ') < 0 {
+				message = t.name(i+1, end)
+			} else {
+				t.value(i+1, end, message || strings.IndexByte(line[i+1:end], ' ') >= 0)
+				message = false
+			}
+			i = end + 1
+		case c <= ' ', object && strings.IndexByte("{}[]:,", c) >= 0:
+			i++
+		default:
+			end := i
+			for end < len(line) && line[end] > ' ' && !(object && strings.IndexByte(",}]", line[end]) >= 0) &&
+				(object || line[end] != '=' && line[end] != '"') {
+				end++
+			}
+			if !object && end < len(line) && line[end] == '=' && end > i {
+				message = t.name(i, end)
+				end++
+				// The value, unless it is quoted, may have any signs in it.
+				i = end
+				for end < len(line) && line[end] > ' ' && line[i] != '"' {
+					end++
+				}
+			}
+			t.value(i, end, message && end > i)
+			i = max(end, i)
+			if i < len(line) && line[i] == '=' {
+				i++
+			}
+		}
+	}
+}
+
+// closingQuote returns the offset of the quote that ends a string, or the
+// length of s.
+func closingQuote(s string) int {
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return i
+		}
+	}
+	return len(s)
+}
+
+// name adds the name of a field and says whether its value is the message.
+func (t *tokens) name(start, end int) (message bool) {
+	w, ok := t.trim(start, end)
+	if !ok {
+		return false
+	}
+	w.key = w.hash != valueHash
+	t.add(w)
+	name := t.line[w.start:w.end]
+	return name == "msg" || name == "message"
+}
+
+// value adds a value: a sentence word by word, anything else as one word.
+func (t *tokens) value(start, end int, text bool) {
+	if text {
+		t.plain(start, end, true)
+	} else if start < end {
+		if w, ok := t.trim(start, end); ok {
+			t.add(w)
+		}
+	}
 }
 
 // tagEnd returns the end of <name>, -1 if there is none at i. In a pattern it
@@ -122,23 +240,23 @@ func tagEnd(line string, i int) int {
 	return -1
 }
 
-// run adds the word of a run without separators that begins at i, if there is
-// one, and returns the end of the run.
-func (t *tokens) run(i int) int {
+// trim makes a word of a run, without what separates at its ends. It returns
+// false if nothing is left.
+func (t *tokens) trim(start, end int) (word, bool) {
 	line := t.line
-	end := i
-	for end < len(line) && classes[line[end]] != separator {
-		end++
+	w := word{start: start, end: end}
+	if strings.IndexByte(line[start:end], '<') >= 0 { // it might look like a capture
+		w.hash, w.digits = valueHash, true
+		return w, true
 	}
-	w := word{start: i, end: end}
-	for w.start < w.end && classes[line[w.start]] == edge && !isNumber(line[w.start:w.end]) {
+	for w.start < w.end && classes[line[w.start]] != inWord && !isNumber(line[w.start:w.end]) {
 		w.start++
 	}
-	for w.start < w.end && classes[line[w.end-1]] == edge {
+	for w.start < w.end && classes[line[w.end-1]] != inWord {
 		w.end--
 	}
 	if w.start == w.end {
-		return end
+		return w, false
 	}
 	text := line[w.start:w.end]
 	h := uint32(fnvOffset32)
@@ -160,9 +278,7 @@ func (t *tokens) run(i int) int {
 	default:
 		w.hash = h
 	}
-	w.key = w.hash != valueHash && t.isKey(w)
-	t.add(w)
-	return end
+	return w, true
 }
 
 func (t *tokens) add(w word) { t.words = append(t.words, w) }
@@ -188,20 +304,9 @@ func isValue(s string, digits int) bool {
 	return len(s) >= 8 && strings.Trim(s, "0123456789abcdefABCDEF") == ""
 }
 
-// isKey recognises name= and "name": around a word.
-func (t *tokens) isKey(w word) bool {
-	rest := t.line[w.end:]
-	switch {
-	case strings.HasPrefix(rest, "="):
-		return !strings.HasPrefix(rest, "==")
-	case strings.HasPrefix(rest, `":`):
-		return w.start > 0 && t.line[w.start-1] == '"'
-	}
-	return false
-}
-
 // sum fills in shape and all.
 func (t *tokens) sum() {
+	t.texts = 0
 	h, all := uint64(fnvOffset64), uint64(fnvOffset64)
 	at := 0
 	mix := func(text string) {
@@ -214,9 +319,12 @@ func (t *tokens) sum() {
 		mix(t.line[at:w.start])
 		if w.key {
 			h = (h ^ uint64(w.hash)) * fnvPrime64
-			t.keys++
 		} else {
 			all = (all ^ uint64(w.hash)) * fnvPrime64
+		}
+		if w.text {
+			h = (h ^ 0x300) * fnvPrime64
+			t.texts++
 		}
 		at = w.end
 	}
