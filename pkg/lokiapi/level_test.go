@@ -1,6 +1,7 @@
 package lokiapi
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -109,5 +110,68 @@ func BenchmarkDetectLevel(b *testing.B) {
 				DetectLevel(line)
 			}
 		})
+	}
+}
+
+// TestLevelsOfPrograms checks testdata/levels.txt.
+func TestLevelsOfPrograms(t *testing.T) {
+	text, err := os.ReadFile("testdata/levels.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for n, row := range strings.Split(string(text), "\n") {
+		if row == "" || row[0] == '#' {
+			continue
+		}
+		if len(row) < 10 {
+			t.Fatalf("row %d is too short", n+1)
+		}
+		rows++
+		want, line := strings.TrimSpace(row[:10]), row[10:]
+		if got := DetectLevel(line).String(); got != want {
+			t.Errorf("row %d: %s is %s, want %s", n+1, line, got, want)
+		}
+	}
+	if rows < 150 {
+		t.Errorf("%d rows only", rows)
+	}
+}
+
+// TestLevelFields looks at other fields than Loki's.
+func TestLevelFields(t *testing.T) {
+	v := NewLevels([]string{"sev", "", "a_rather_long_name_of_a_field"})
+	for line, want := range map[string]string{
+		`{"sev":"warn","level":"error"}`:          "warn",
+		`{"level":"wrn"}`:                         "unknown",
+		`SEV=err`:                                 "error",
+		`A_RATHER_LONG_NAME_OF_A_FIELD=fatal`:     "fatal",
+		`{"a_rather_long_name_of_a_field":"trc"}`: "trace",
+		`level=inf`:                               "unknown",
+	} {
+		if got := v.Detect(line).String(); got != want {
+			t.Errorf("%s is %s, want %s", line, got, want)
+		}
+	}
+	b := model.Batch{Streams: []model.StreamEntries{{Labels: labels.FromStrings("level", "error"), Entries: []model.Entry{
+		{Line: "x", Metadata: labels.FromStrings("sev", "INF")}, {Line: "sev=dbg"},
+	}}}}
+	v.Add(&b)
+	for i, want := range []string{"info", "debug"} {
+		if got := b.Streams[0].Entries[i].Metadata.Get(LevelName); got != want {
+			t.Errorf("entry %d is %s, want %s", i, got, want)
+		}
+	}
+}
+
+// TestSeverityNumbers follows OpenTelemetry's scale.
+func TestSeverityNumbers(t *testing.T) {
+	for n, want := range map[string]string{
+		"0": "unknown", "1": "trace", "4": "trace", "5": "debug", "8": "debug", "9": "info", "12": "info", "13": "warn", "16": "warn",
+		"17": "error", "20": "error", "21": "fatal", "24": "fatal", "25": "unknown", "99999999999999999999": "unknown", "-1": "info", "x": "info",
+	} {
+		if got := severityLevel(n).String(); got != want {
+			t.Errorf("%s is %s, want %s", n, got, want)
+		}
 	}
 }

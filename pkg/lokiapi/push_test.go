@@ -320,6 +320,32 @@ func TestServiceName(t *testing.T) {
 	}
 }
 
+// TestServiceNameOrder finds every label of Loki's list, and of two the one
+// that comes first in it.
+func TestServiceNameOrder(t *testing.T) {
+	names := []string{
+		"service", "app", "application", "app_name", "name", "app_kubernetes_io_name", "container", "container_name",
+		"k8s_container_name", "component", "workload", "job", "k8s_job_name",
+	}
+	d := testDecoder(func(l *Limits) { l.ServiceNameLabels = nil })
+	for i, first := range names {
+		for j, second := range names {
+			ls := labels.FromMap(map[string]string{first: "v" + first, second: "v" + second, "zone": "x"})
+			want := "v" + names[min(i, j)]
+			if got := d.newStream(ls).labels.Get("service_name"); got != want {
+				t.Errorf("%s became %s, want %s", ls, got, want)
+			}
+		}
+	}
+	d = testDecoder(func(l *Limits) { l.ServiceNameLabels = []string{"team", "app"} })
+	for in, want := range map[string]string{`{app="a",team="t"}`: "t", `{app="a"}`: "a", `{job="j"}`: "unknown_service", `{service_name="s",team="t"}`: "s"} {
+		info, err := d.protoStreamInfo([]byte(in))
+		if err != nil || info.labels.Get("service_name") != want {
+			t.Errorf("%s: %s, %v; want %s", in, info.labels, err, want)
+		}
+	}
+}
+
 func TestStreamCacheIsBounded(t *testing.T) {
 	c := newStreamCache()
 	keep := &streamInfo{}
