@@ -221,6 +221,10 @@ func (db *DB) openBlocks() error {
 			}
 			continue
 		}
+		if b.FilterErr != nil {
+			db.log.Error("the identifier filters of a block cannot be read: searches in it are slower", "block", dir, "err", b.FilterErr)
+			db.noteError(b.FilterErr)
+		}
 		keep = append(keep, id)
 		db.blocks = append(db.blocks, b)
 	}

@@ -36,6 +36,9 @@ type rewriter struct {
 	meta  []labels.Labels // nil, or per row
 	mbyte int
 
+	filters chunk.IDFilterBuilder
+	filter  []byte
+
 	rows    chunk.Rows
 	shares  []block.StreamShare
 	encoded []byte
@@ -134,14 +137,17 @@ func (rw *rewriter) cut(table []labels.Labels) error {
 	}
 	rw.arrange(table)
 	enc := rw.enc
+	rw.filter = rw.filter[:0]
 	if rw.quick != nil && len(rw.text)+rw.mbyte < keepChunkBytes {
 		enc = rw.quick
+	} else {
+		rw.filter = rw.filters.Append(rw.filter, rw.rows.Lines)
 	}
 	var err error
 	if rw.encoded, err = enc.Encode(rw.encoded[:0], &rw.rows); err != nil {
 		return fmt.Errorf("store: encode a chunk block: %w", err)
 	}
-	if err := rw.w.Append(rw.encoded, rw.shares); err != nil {
+	if err := rw.w.Append(rw.encoded, rw.shares, rw.filter); err != nil {
 		return err
 	}
 	rw.ids, rw.times, rw.ends, rw.text = rw.ids[:0], rw.times[:0], rw.ends[:0], rw.text[:0]
@@ -237,5 +243,5 @@ func (rw *rewriter) copyChunk(p *part, src *sources) error {
 			Labels: src.table.labels[p.locals[i]-1], Rows: s.Rows, Bytes: s.Bytes, MinTime: s.MinTime, MaxTime: s.MaxTime,
 		})
 	}
-	return rw.w.Append(buf, rw.shares)
+	return rw.w.Append(buf, rw.shares, p.blk.Filter(p.chunk.No))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 	"github.com/logstack-dev/kubectl-logstack/pkg/store/block"
+	"github.com/logstack-dev/kubectl-logstack/pkg/store/chunk"
 	"github.com/logstack-dev/kubectl-logstack/pkg/store/head"
 )
 
@@ -85,6 +86,9 @@ func (db *DB) Select(ctx context.Context, req model.SelectRequest) (model.BatchI
 	src := newSources(rng, db)
 	src.matchers = req.Matchers
 	src.needles = slices.DeleteFunc(slices.Clone(req.Contains), func(s string) bool { return s == "" })
+	if ids := chunk.NewIDProbe(src.needles); !ids.Empty() {
+		src.probe = ids
+	}
 	v := &view{}
 	if !empty {
 		var err error

@@ -105,6 +105,7 @@ type lazyBlock struct {
 type sources struct {
 	rng      closedRange
 	needles  []string
+	probe    *chunk.IDProbe // of the needles, nil if filters cannot tell anything
 	matchers []*labels.Matcher
 	db       *DB // notes damage; nil in a rewrite of the head
 	// strict makes damage an error instead of leaving out what is damaged.
@@ -188,7 +189,7 @@ func (s *sources) partsOf(ctx context.Context, lb lazyBlock) ([]*part, error) {
 	var parts []*part
 	if some {
 		err = lb.blk.Chunks(func(c *block.Chunk) error {
-			if !s.rng.overlaps(c.MinTime, c.MaxTime) || lb.blk.Bad(c.No) {
+			if !s.rng.overlaps(c.MinTime, c.MaxTime) || s.probe != nil && !s.probe.MayContain(lb.blk.Filter(c.No)) || lb.blk.Bad(c.No) {
 				return nil
 			}
 			p, err := s.chunkPart(lb, c, byOrdinal, drops)

@@ -18,6 +18,9 @@ import (
 // successful Pin and its Unpin.
 type Block struct {
 	Meta Meta
+	// FilterErr says why the identifier filters cannot be used, though there are
+	// some: searches are slower then.
+	FilterErr error
 
 	fs     vfs.FS
 	dir    string
@@ -26,6 +29,9 @@ type Block struct {
 	dirMap vfs.Mapping
 	chunks directory
 	file   vfs.File
+
+	filterMap vfs.Mapping
+	filters   *filters // nil: none
 
 	mu     sync.Mutex // guards the following
 	pins   int
@@ -60,6 +66,7 @@ func Open(fsys vfs.FS, dir string) (_ *Block, err error) {
 	if err := b.openIndex(); err != nil {
 		return nil, err
 	}
+	b.openFilter()
 	return b, b.openChunks()
 }
 
@@ -178,6 +185,9 @@ func (b *Block) release() error {
 	}
 	if b.dirMap != nil {
 		errs = append(errs, b.dirMap.Close())
+	}
+	if b.filterMap != nil {
+		errs = append(errs, b.filterMap.Close())
 	}
 	if b.remove {
 		errs = append(errs, b.fs.RemoveAll(b.dir))

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,8 +26,9 @@ var update = flag.Bool("update", false, "write testdata of the present format ve
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// writeBlock writes a block of three chunk blocks, with two streams in the first.
-func writeBlock(t testing.TB, fsys vfs.FS, dir string) *Meta {
+// writeBlock writes a block of three chunk blocks, with two streams in the first,
+// and with some filters if there are any.
+func writeBlock(t testing.TB, fsys vfs.FS, dir string, filters ...string) *Meta {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -53,7 +55,11 @@ func writeBlock(t testing.TB, fsys vfs.FS, dir string) *Meta {
 		}
 		b, err := enc.Encode(nil, &rows)
 		must(err)
-		must(w.Append(b, shares))
+		var filter string
+		if len(filters) > 0 {
+			filter, filters = filters[0], filters[1:]
+		}
+		must(w.Append(b, shares, []byte(filter)))
 	}
 	add([]int64{10, 20, 30}, "b", "c")
 	add([]int64{-5, 7}, "a")
@@ -84,6 +90,9 @@ func describe(t testing.TB, b *Block) string {
 			return err
 		}
 		fmt.Fprintf(&out, "chunk %d: %d rows %d bytes %d..%d %+v\n", c.No, c.Rows, c.Bytes, c.MinTime, c.MaxTime, streams)
+		if f := b.Filter(c.No); f != nil {
+			fmt.Fprintf(&out, "  filter %q\n", f)
+		}
 		cb, err := chunk.Open(b.ReaderAt(), c.Offset, c.Size)
 		if err != nil {
 			return err
@@ -103,34 +112,102 @@ func describe(t testing.TB, b *Block) string {
 	return out.String()
 }
 
-// TestFormat opens the block in testdata, which was written by the first release
-// of its format version, and compares it with what it held.
+// TestFormat opens the blocks in testdata, which were written by the first release
+// of their format, and compares them with what they held.
 func TestFormat(t *testing.T) {
-	dir := filepath.Join("testdata", "v1", "0000000000000001")
-	golden := filepath.Join("testdata", "v1", "block.txt")
-	if *update {
-		if err := os.RemoveAll(dir); err != nil {
+	for name, filters := range map[string][]string{"0000000000000001": nil, "0000000000000002": testFilters} {
+		dir := filepath.Join("testdata", "v1", name)
+		golden := filepath.Join("testdata", "v1", name+".txt")
+		if *update {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			writeBlock(t, vfs.OS, dir, filters...)
+		}
+		b, err := Open(vfs.OS, dir)
+		if err != nil {
 			t.Fatal(err)
 		}
-		writeBlock(t, vfs.OS, dir)
-	}
-	b, err := Open(vfs.OS, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer b.Close(false)
-	got := describe(t, b)
-	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
+		got := describe(t, b)
+		if err := b.Close(false); err != nil {
+			t.Error(err)
+		}
+		if *update {
+			if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
 			t.Fatal(err)
 		}
+		if got != string(want) {
+			t.Errorf("the block holds\n%swant\n%s", got, want)
+		}
 	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
+}
+
+// testFilters are for a block of writeBlock; the second chunk block has none.
+var testFilters = []string{"first filter", "", "third"}
+
+// TestFilterDamage flips every byte of the filters and cuts them off: what is
+// given is as it was written, and the block stays readable.
+func TestFilterDamage(t *testing.T) {
+	fsys := vfs.NewMem()
+	m := writeBlock(t, fsys, "/blocks/x", testFilters...)
+	path := filepath.Join("/blocks/x", FilterFile)
+	whole, err := vfs.ReadFile(fsys, path)
+	if err != nil || int64(len(whole)) != m.Stats.FilterBytes {
+		t.Fatalf("%d bytes of filters, want %d: %v", len(whole), m.Stats.FilterBytes, err)
 	}
-	if got != string(want) {
-		t.Errorf("the block holds\n%swant\n%s", got, want)
+	check := func(what string, data []byte, lost int) {
+		t.Helper()
+		if err := vfs.WriteFile(fsys, path, data); err != nil {
+			t.Fatal(err)
+		}
+		b, err := Open(fsys, "/blocks/x")
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		defer b.Close(false) //nolint:errcheck // only read
+		missing := 0
+		for range 2 {
+			missing = 0
+			for i, want := range testFilters {
+				switch got := b.Filter(i); {
+				case len(got) == 0 && want != "":
+					missing++
+				case got != nil && string(got) != want:
+					t.Errorf("%s: filter %d is %q, want %q", what, i, got, want)
+				}
+			}
+		}
+		if missing != lost && (lost < 2 || b.FilterErr == nil) {
+			t.Errorf("%s: %d filters are missing, want %d; %v", what, missing, lost, b.FilterErr)
+		}
+		for _, no := range []int{-1, 3} {
+			if b.Filter(no) != nil {
+				t.Errorf("%s: there is a filter %d", what, no)
+			}
+		}
+		if !strings.Contains(describe(t, b), "line of c at 40") {
+			t.Errorf("%s: lines are missing", what)
+		}
+	}
+	check("nothing", whole, 0)
+	filters := len(testFilters[0]) + len(testFilters[2])
+	for i := range whole {
+		b := slices.Clone(whole)
+		b[i] ^= 0x21
+		switch {
+		case i >= 5 && i < headerSize: // zeros that nobody looks at
+			check(fmt.Sprintf("byte %d flipped", i), b, 0)
+		case i >= headerSize && i < headerSize+filters:
+			check(fmt.Sprintf("byte %d flipped", i), b, 1)
+		default:
+			check(fmt.Sprintf("byte %d flipped", i), b, 2)
+		}
+		check(fmt.Sprintf("cut off at %d", i), whole[:i], 2)
 	}
 }
 

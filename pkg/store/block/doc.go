@@ -15,6 +15,7 @@
 //	    index             label index, see package index
 //	    directory         where the rows of each stream are
 //	    chunks            all chunk blocks, one after the other
+//	    filter            identifier filters of chunk blocks; may be missing
 //
 // While it is written the directory is called <id>.tmp; Open never looks at
 // those, and the store removes what a crash left.
@@ -61,4 +62,17 @@
 //
 // The rows and bytes per stream answer volume questions and let counts skip the
 // text. The CRC covers everything before it.
+//
+// # filter
+//
+//	┌─────────────┬───────────┬─────────┬────────┬───┬──────────────────┬────────┐
+//	│ "LSIF"    4 │ version 1 │ zeros 3 │ filter │ … │ table        8 n │ CRC  4 │
+//	└─────────────┴───────────┴─────────┴────────┴───┴──────────────────┴────────┘
+//
+// A filter tells which identifiers cannot be in a chunk block, see package chunk.
+// The table has for each of the n chunk blocks, in order, the size of its filter
+// (0 for none) and the CRC-32C of it, 4 bytes each, little endian; the last CRC
+// is the table's. Filters only save work: a missing or damaged one is left out.
+// "filterBytes" in the stats of meta.json is the size of the file, absent when
+// there is none: programs that know no filters ignore it, and the file.
 package block

@@ -44,10 +44,13 @@ type Stats struct {
 	IndexBytes     int64 `json:"indexBytes"`
 	DirectoryBytes int64 `json:"directoryBytes"`
 	ChunksBytes    int64 `json:"chunksBytes"`
+	FilterBytes    int64 `json:"filterBytes,omitempty"` // 0: there is no such file
 }
 
 // DiskBytes is the size of all files but meta.json itself.
-func (s Stats) DiskBytes() int64 { return s.IndexBytes + s.DirectoryBytes + s.ChunksBytes }
+func (s Stats) DiskBytes() int64 {
+	return s.IndexBytes + s.DirectoryBytes + s.ChunksBytes + s.FilterBytes
+}
 
 type metaFile struct {
 	CRC  string          `json:"crc32c"`

@@ -13,6 +13,7 @@ const (
 	IndexFile     = "index"
 	DirectoryFile = "directory"
 	ChunksFile    = "chunks"
+	FilterFile    = "filter"
 
 	// TmpSuffix marks a directory that is being written.
 	TmpSuffix = vfs.TmpSuffix
@@ -27,6 +28,7 @@ const (
 
 	chunksMagic    = "LSCF"
 	directoryMagic = "LSDR"
+	filterMagic    = "LSIF"
 	headerSize     = 8
 	crcSize        = 4
 

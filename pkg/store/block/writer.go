@@ -31,6 +31,7 @@ type Writer struct {
 	dir     string // final name
 	scratch string
 
+	filter   filterWriter
 	file     vfs.File
 	off      int64
 	unsynced int64
@@ -60,6 +61,13 @@ func Create(fsys vfs.FS, dir, scratch string) (*Writer, error) {
 	if err := w.write(header(chunksMagic)); err != nil {
 		return nil, errors.Join(err, w.Abort())
 	}
+	w.filter.path = filepath.Join(tmp, FilterFile)
+	if w.filter.file, err = fsys.Create(w.filter.path); err != nil {
+		return nil, errors.Join(fmt.Errorf("block: %w", err), w.Abort())
+	}
+	if err := w.filter.write(header(filterMagic)); err != nil {
+		return nil, errors.Join(err, w.Abort())
+	}
 	return w, nil
 }
 
@@ -84,8 +92,9 @@ func (w *Writer) Bytes() int64 { return w.off }
 func (w *Writer) Rows() int64 { return w.stats.Rows }
 
 // Append adds an encoded chunk block whose stream i is shares[i]; shares are
-// sorted by labels. Labels are copied when they are new.
-func (w *Writer) Append(encoded []byte, shares []StreamShare) error {
+// sorted by labels. Labels are copied when they are new. filter is the chunk
+// block's identifier filter, empty for none.
+func (w *Writer) Append(encoded []byte, shares []StreamShare, filter []byte) error {
 	c := Chunk{No: len(w.chunks), Offset: w.off, Size: len(encoded)}
 	list := make([]ChunkStream, len(shares))
 	for i := range shares {
@@ -99,6 +108,9 @@ func (w *Writer) Append(encoded []byte, shares []StreamShare) error {
 		list[i] = ChunkStream{Ordinal: w.stream(s), Rows: s.Rows, Bytes: s.Bytes, MinTime: s.MinTime, MaxTime: s.MaxTime}
 	}
 	if err := w.write(encoded); err != nil {
+		return err
+	}
+	if err := w.filter.append(filter); err != nil {
 		return err
 	}
 	w.chunks = append(w.chunks, c)
@@ -144,6 +156,9 @@ func (w *Writer) Finish(ctx context.Context, meta Meta) (*Meta, error) {
 	meta.Stats = w.stats
 	meta.Stats.Streams, meta.Stats.Chunks = len(w.streams), len(w.chunks)
 	meta.Stats.IndexBytes, meta.Stats.DirectoryBytes, meta.Stats.ChunksBytes = int64(len(ix)), int64(len(dir)), w.off
+	if err := w.finishFilter(&meta); err != nil {
+		return nil, err
+	}
 	mb, err := EncodeChecked(meta)
 	if err != nil {
 		return nil, err
@@ -173,6 +188,20 @@ func (w *Writer) Finish(ctx context.Context, meta Meta) (*Meta, error) {
 		return nil, fmt.Errorf("block: %w", err)
 	}
 	return &meta, nil
+}
+
+// finishFilter completes the file of filters, or removes it if there are none.
+func (w *Writer) finishFilter(meta *Meta) (err error) {
+	if w.filter.some {
+		meta.Stats.FilterBytes, err = w.filter.finish()
+		return err
+	}
+	err = w.filter.file.Close()
+	w.filter.file = nil
+	if err = errors.Join(err, w.fs.Remove(w.filter.path)); err != nil {
+		return fmt.Errorf("block: %w", err)
+	}
+	return nil
 }
 
 // encodeDirectory sorts the streams, which gives them their ordinals, and
@@ -206,6 +235,10 @@ func (w *Writer) Abort() error {
 	if w.file != nil {
 		err = w.file.Close()
 		w.file = nil
+	}
+	if w.filter.file != nil {
+		err = errors.Join(err, w.filter.file.Close())
+		w.filter.file = nil
 	}
 	return errors.Join(err, w.fs.RemoveAll(w.dir+TmpSuffix))
 }

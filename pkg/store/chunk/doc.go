@@ -155,4 +155,10 @@
 //
 // A needle is cut into such runs, and each is searched where it can be.
 // [Block.DecodeSome] applies the same promise to each value of each column.
+//
+// # Identifier filter
+//
+// Beside the block, in a file of package block, there may be a filter that tells
+// without reading any of the block which identifiers cannot be in it: see
+// [IDFilterBuilder] and [IDProbe]; idfilter.go has its drawing.
 package chunk
