@@ -112,6 +112,10 @@ var refused = []struct{ query, place, want string }{
 	{`{a="b"} | x > 20kb`, `1:19`, `parse error at line 1, col 19: syntax error: unexpected $end (20kb has no known unit: durations end in ms, s, m, h, d, w or y, sizes in B, kB, KiB, MB, MiB, ...)`},
 	{`{a="b"} | x > -20kB`, `1:16`, `parse error at line 1, col 16: syntax error: unexpected BYTES, expecting NUMBER or DURATION or BYTES`},
 
+	{`{a="b"} | x > 1__0`, `1:19`, `parse error at line 1, col 19: syntax error: unexpected $end (1__0 has no known unit: durations end in ms, s, m, h, d, w or y, sizes in B, kB, KiB, MB, MiB, ...)`},
+	{`{a="b"} /* x`, `1:9`, `parse error at line 1, col 9: comment not terminated`},
+	{`/`, `1:1`, `parse error at line 1, col 1: syntax error: unexpected /`},
+
 	// Ranges.
 	{`rate({a="b"})`, `1:13`, `parse error at line 1, col 13: syntax error: unexpected ), expecting RANGE (a range such as [5m] is missing)`},
 	{`rate({a="b"}[5minutes])`, `1:13`, `parse error at line 1, col 13: unknown unit "minutes" in duration "5minutes"`},

@@ -92,6 +92,8 @@ func (l *lexer) next() token {
 		return l.rangeToken(rest)
 	case isDigit(c) || c == '.' && len(rest) > 1 && isDigit(rest[1]):
 		return l.number(rest)
+	case strings.HasPrefix(rest, "/*"):
+		return l.fail("comment not terminated")
 	case strings.HasPrefix(rest, "--") && len(rest) > 2 && isLetter(rest[2]):
 		return l.emit(tFlag, wordLen(rest, "-"))
 	}
@@ -129,18 +131,26 @@ var oneByteTokens = map[byte]kind{
 	'=': tAssign, '>': tGreater, '<': tLess, '+': tAdd, '-': tSub, '*': tMul, '/': tDiv, '%': tMod, '^': tPow,
 }
 
-// skipBlanks moves over white space and comments.
+// skipBlanks moves over white space and comments: # to the end of the line and,
+// because Loki takes its words from Go, those of Go.
 func (l *lexer) skipBlanks() {
 	for l.pos < len(l.query) {
-		switch l.query[l.pos] {
-		case ' ', '\t', '\r', '\n':
+		rest := l.query[l.pos:]
+		switch c := rest[0]; {
+		case c == ' ' || c == '\t' || c == '\r' || c == '\n':
 			l.pos++
-		case '#':
-			n := strings.IndexByte(l.query[l.pos:], '\n')
+		case c == '#' || strings.HasPrefix(rest, "//"):
+			n := strings.IndexByte(rest, '\n')
 			if n < 0 {
-				n = len(l.query) - l.pos
+				n = len(rest)
 			}
 			l.pos += n
+		case strings.HasPrefix(rest, "/*"):
+			n := strings.Index(rest[2:], "*/")
+			if n < 0 {
+				return // next reports it
+			}
+			l.pos += n + 4
 		default:
 			return
 		}
@@ -300,7 +310,7 @@ func (l *lexer) number(rest string) token {
 			return t
 		}
 	}
-	v, err := strconv.ParseFloat(rest[:n], 64)
+	v, err := strconv.ParseFloat(strings.ReplaceAll(rest[:n], "_", ""), 64)
 	if err != nil {
 		return l.fail("number %s is out of range", rest[:n])
 	}
@@ -309,10 +319,12 @@ func (l *lexer) number(rest string) token {
 	return t
 }
 
-// numberLen is the length of the decimal float that s begins with.
+// numberLen is the length of the decimal float that s begins with. As in Go
+// there may be an underscore between two digits.
 func numberLen(s string) int {
 	digits := func(i int) int {
-		for i < len(s) && isDigit(s[i]) {
+		start := i
+		for i < len(s) && (isDigit(s[i]) || s[i] == '_' && i > start && s[i-1] != '_' && i+1 < len(s) && isDigit(s[i+1])) {
 			i++
 		}
 		return i

@@ -20,7 +20,7 @@ var lezerOnly = map[string]string{
 	`vector(1) or 1`:                                  "set operations are for series",
 	`{app="a"} + 1`:                                   "lines are no numbers",
 	`rate({app="f"}[1m]) by (app)`:                    "rate has no grouping of its own",
-	`sort(vector(1)) without ()`:                      "sort has no grouping",
+	`sort(vector(1)) by (a)`:                          "sort has no grouping",
 	`count_over_time({app="a"} | unwrap ms [1m])`:     "counting needs no number",
 	`sum_over_time({app="a"} | logfmt [1m])`:          "a sum needs a number",
 

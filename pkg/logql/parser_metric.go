@@ -388,6 +388,9 @@ func (p *parser) vectorAggregation() *VectorAggregation {
 		a.Grouping = p.grouping()
 	}
 	p.checkVectorAggregation(a, param)
+	if a.Op == OpSort || a.Op == OpSortDesc {
+		a.Grouping = nil // "by ()" means nothing here, and Loki takes it
+	}
 	if param != nil {
 		a.Param = p.groupSize(a.Op, *param)
 	}

@@ -39,6 +39,8 @@ var accepted = []struct{ query, want string }{
 	{`{a!=""}`, ``},
 	{`{a="", b="c"}`, ``},
 	{"{a=\"b\"} # the rest is a comment |= \"x\"", `{a="b"}`},
+	{"{a=\"b\"} // the rest is a comment |= \"x\"", `{a="b"}`},
+	{"/* first */ {a=\"b\"} /* second\n/* */ |= \"/*\" // third\n|= \"//\"", `{a="b"} |= "/*" |= "//"`},
 	{"# first\n{a=\"b\"} # second\n|= \"#\" # third", `{a="b"} |= "#"`},
 
 	// Names of functions are labels where they are not called.
@@ -152,9 +154,11 @@ var accepted = []struct{ query, want string }{
 	{`sort(rate({a="b"}[1m]))`, ``},
 	{`sort_desc(sum(min(max(count(stddev(stdvar(rate({a="b"}[1m]))))))))`, ``},
 	{`sum(vector(1))`, ``},
+	{`sort by () (vector(1))`, `sort(vector(1))`}, {`sort_desc(vector(1)) without ()`, `sort_desc(vector(1))`},
 	{`label_replace(rate({a="b"}[1m]), "d", "$1", "s", "(.*)")`, ``},
 
 	// Numbers and operators.
+	{`1_000`, `1000`}, {`{a="b"} | x>1_0.5_0e1_0`, `{a="b"} | x>105000000000`}, {`vector(1_0) + 1_000_000`, `vector(10) + 1000000`},
 	{`1`, ``}, {`-1.5`, ``}, {`+2`, `2`}, {`(3)`, `3`}, {`1e3`, `1000`}, {`1e+20`, ``}, {`.5`, `0.5`}, {`1e-7`, `1e-07`},
 	{`NaN`, ``}, {`-inf`, `-Inf`}, {`Inf`, `+Inf`},
 	{`1 + 2 * 3 ^ 2 - 4 % 3`, `18`}, {`2 ^ 3 ^ 2`, `512`}, {`10 - 3 - 2`, `5`}, {`-2 ^ 2`, `4`}, {`(1 + 2) * 3`, `9`}, {`1-1`, `0`}, {`1 - -1`, `2`},

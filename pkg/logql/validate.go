@@ -110,7 +110,7 @@ func (p *parser) checkVectorAggregation(a *VectorAggregation, param *token) {
 		p.general(a.Position, "parameter required for operation %s", a.Op)
 	case !a.Op.NeedsParam() && param != nil:
 		p.general(param.pos, "unsupported parameter for operation %s(%s,", a.Op, param.text)
-	case a.Grouping != nil && (a.Op == OpSort || a.Op == OpSortDesc):
+	case a.Grouping != nil && len(a.Grouping.Labels) > 0 && (a.Op == OpSort || a.Op == OpSortDesc):
 		p.general(a.Grouping.Position, "sort and sort_desc doesn't allow grouping by")
 	case a.Grouping != nil && a.Op == OpApproxTopk:
 		p.general(a.Grouping.Position, "grouping not allowed for %s aggregation", a.Op)
