@@ -27,10 +27,10 @@ func newAggregator(n *logql.RangeAggregation, g *grid, budget *stage.Budget) agg
 	perSecond := func(a acc) float64 { return a.a / seconds }
 	switch n.Op {
 	case logql.OpCountOverTime, logql.OpAbsentOverTime:
-		return &counter{buckets: buckets[float64]{g: g, budget: budget, size: 8}, per: 1}
+		return &counter{buckets: buckets[float64]{g: g, budget: budget}, per: 1}
 	case logql.OpRate:
 		if n.Unwrap == nil {
-			return &counter{buckets: buckets[float64]{g: g, budget: budget, size: 8}, per: seconds}
+			return &counter{buckets: buckets[float64]{g: g, budget: budget}, per: seconds}
 		}
 		return newFolder(g, budget, addSum, addSumAll, perSecond)
 	case logql.OpBytesRate:
@@ -52,46 +52,13 @@ func newAggregator(n *logql.RangeAggregation, g *grid, budget *stage.Budget) agg
 	case logql.OpLastOverTime:
 		return newFolder(g, budget, addLast, mergeLast, value)
 	case logql.OpCountDistinctOverTime:
-		return &distincts{buckets[hashSet]{g: g, budget: budget, size: 8}}
+		return &distincts{buckets[hashSet]{g: g, budget: budget}}
 	case logql.OpQuantileOverTime:
 		return &lister{g: g, budget: budget, value: quantileOf(n.Param)}
 	case logql.OpRateCounter:
 		return &lister{g: g, budget: budget, value: counterRate(n.Range)}
 	}
 	return nil
-}
-
-// buckets holds the buckets of all series; a series gets its own with its
-// first sample. size is that of T in bytes.
-type buckets[T any] struct {
-	g      *grid
-	budget *stage.Budget
-	size   int
-	series [][]T
-}
-
-func (b *buckets[T]) of(series uint32) []T {
-	for int(series) >= len(b.series) {
-		b.series = append(b.series, nil)
-	}
-	if b.series[series] == nil {
-		b.series[series] = make([]T, b.g.buckets())
-		b.budget.Take(b.size * b.g.buckets())
-	}
-	return b.series[series]
-}
-
-// mergeBuckets puts the buckets of o into b.
-func mergeBuckets[T any](b, o *buckets[T], to []int, merge func(x, y T) T) {
-	for i, from := range o.series {
-		if from == nil {
-			continue
-		}
-		dst := b.of(uint32(to[i]))
-		for j := range from {
-			dst[j] = merge(dst[j], from[j])
-		}
-	}
 }
 
 // slide calls emit with the merged buckets of each window in turn. It merges
@@ -153,7 +120,7 @@ func (c *counter) add(s *stage.Samples) {
 		if b < 0 {
 			continue
 		}
-		at, of = &c.of(series)[b], series
+		at, of = c.at(series, b), series
 		lo, hi = c.g.interval(ts, b)
 		*at++
 	}
@@ -166,10 +133,11 @@ func (c *counter) merge(other aggregator, to []int) {
 }
 
 func (c *counter) points(series int, emit func(k int, v float64)) {
-	if series >= len(c.series) || c.series[series] == nil {
+	bs := c.all(series)
+	if bs == nil {
 		return
 	}
-	slide(c.g, c.series[series], plus, func(k int, v float64) {
+	slide(c.g, bs, plus, func(k int, v float64) {
 		if v > 0 {
 			emit(k, v/c.per)
 		}
@@ -190,12 +158,9 @@ type folder struct {
 	value func(acc) float64
 }
 
-// accSize is the size of an acc in bytes.
-const accSize = 24
-
 func newFolder(g *grid, budget *stage.Budget, put func(*acc, int64, float64), merge func(x, y acc) acc, value func(acc) float64) aggregator {
 	return &folder{
-		buckets: buckets[acc]{g: g, budget: budget, size: accSize},
+		buckets: buckets[acc]{g: g, budget: budget},
 		put:     put,
 		value:   value,
 		join: func(x, y acc) acc {
@@ -213,7 +178,7 @@ func newFolder(g *grid, budget *stage.Budget, put func(*acc, int64, float64), me
 func (f *folder) add(s *stage.Samples) {
 	for i, series := range s.Series {
 		if b := f.g.bucket(s.Timestamps[i]); b >= 0 {
-			x := &f.of(series)[b]
+			x := f.at(series, b)
 			f.put(x, s.Timestamps[i], s.Values[i])
 			x.n++
 		}
@@ -225,10 +190,11 @@ func (f *folder) merge(other aggregator, to []int) {
 }
 
 func (f *folder) points(series int, emit func(k int, v float64)) {
-	if series >= len(f.series) || f.series[series] == nil {
+	bs := f.all(series)
+	if bs == nil {
 		return
 	}
-	slide(f.g, f.series[series], f.join, func(k int, x acc) {
+	slide(f.g, bs, f.join, func(k int, x acc) {
 		if x.n > 0 {
 			emit(k, f.value(x))
 		}

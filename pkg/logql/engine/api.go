@@ -49,7 +49,8 @@ type Options struct {
 	// entries, buckets and label sets. Default 64 MiB.
 	MaxQueryBytes int64
 	// MaxSamples bounds the samples that the evaluation above the range
-	// aggregations holds at once (16 bytes each). Default 5 million.
+	// aggregations holds at once, 16 bytes each, besides MaxQueryBytes. Default:
+	// what half of MaxQueryBytes takes.
 	MaxSamples int
 	// ExtraWorkers is the number of goroutines that all queries together may
 	// add to their own. Default: one less than the processors; negative: none.
@@ -78,10 +79,10 @@ func (o Options) withDefaults() Options {
 	setInt(&o.MaxSeries, 500)
 	setInt(&o.MaxPoints, 11000)
 	setInt(&o.MaxMatchers, 1000)
-	setInt(&o.MaxSamples, 5_000_000)
 	if o.MaxQueryBytes <= 0 {
 		o.MaxQueryBytes = 64 << 20
 	}
+	setInt(&o.MaxSamples, int(o.MaxQueryBytes/2/pointSize))
 	if o.ExtraWorkers == 0 {
 		o.ExtraWorkers = runtime.GOMAXPROCS(0) - 1
 	}

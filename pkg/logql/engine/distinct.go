@@ -22,7 +22,7 @@ func (d *distincts) add(s *stage.Samples) {
 		if b < 0 {
 			continue
 		}
-		set := &d.of(series)[b]
+		set := d.at(series, b)
 		if *set == nil {
 			*set = hashSet{}
 		}
@@ -49,10 +49,10 @@ func (d *distincts) merge(other aggregator, to []int) {
 // points moves over the windows and keeps in how many of a window's buckets
 // each value is.
 func (d *distincts) points(series int, emit func(k int, v float64)) {
-	if series >= len(d.series) || d.series[series] == nil {
+	sets := d.all(series)
+	if sets == nil {
 		return
 	}
-	sets := d.series[series]
 	in := map[uint64]int{}
 	from, next := 0, 0 // the buckets that in counts
 	for k := range d.g.n {
