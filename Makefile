@@ -54,11 +54,14 @@ cluster-down: ## Stop it and leave nothing behind
 	CLUSTER=$(CLUSTER) $(HACK) down
 
 ##@ Test
-test: ## All tests: packages, API rig, and as root on Linux the real cluster
+test: ## All tests: packages, clients, API rig, and as root on Linux the real cluster
 	@OUT=$(OUT) hack/test.sh all
 
 test-unit: ## Only the tests of the packages
 	@OUT=$(OUT) hack/test.sh unit
+
+test-clients: ## Only the tests of other people's clients (OpenTelemetry SDK, WebSocket, logcli, ...)
+	@OUT=$(OUT) hack/test.sh clients
 
 test-rig: ## Only the tests on the API rig (real API server, fake kubelets)
 	@OUT=$(OUT) hack/test.sh rig
@@ -88,9 +91,10 @@ fmt: ## Format the code
 fmt-check: ## Fail when the code is not formatted
 	@bad=$$(gofmt -l cmd pkg hack manifests); if [ -n "$$bad" ]; then echo "not formatted (make fmt):"; echo "$$bad"; exit 1; fi
 
-vet: ## go vet, both modules
+vet: ## go vet, all modules
 	go vet ./...
 	go -C hack/cluster vet ./...
+	go -C hack/clients vet ./...
 
 lint: ## golangci-lint with .golangci.yml
 	go run $(GOLANGCI_LINT) run ./...
@@ -105,4 +109,4 @@ vuln: ## Known vulnerabilities of the dependencies (asks vuln.go.dev)
 clean: ## Remove dist/
 	rm -rf $(OUT)
 
-.PHONY: help build image release demo demo-down cluster cluster-down test test-unit test-rig test-cluster race fuzz bench update check fmt fmt-check vet lint deps-check vuln clean
+.PHONY: help build image release demo demo-down cluster cluster-down test test-unit test-clients test-rig test-cluster race fuzz bench update check fmt fmt-check vet lint deps-check vuln clean
