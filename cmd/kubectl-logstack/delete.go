@@ -121,11 +121,12 @@ func describeDelete(ctx context.Context, a *app, r *remote, sel *logql.LogSelect
 		return false, explainMissing(err, "index statistics")
 	}
 	fmt.Fprintf(a.ErrOut, "%s\n  from %s to %s\n", query, s.start.Format(time.DateTime), s.end.Format(time.DateTime))
-	if len(sel.Stages) == 0 {
+	if len(sel.Stages) == 0 && st.Streams > 0 {
 		fmt.Fprintf(a.ErrOut, "would delete about %s\n", statsLine(st))
-		return st.Streams == 0, printDeleteVolume(ctx, a, r, sel, s)
+		return false, printDeleteVolume(ctx, a, r, sel, s)
 	}
-	// The filters decide: count what they let through.
+	// The filters decide, or the index knows nothing yet (Loki's does not before
+	// a flush): count.
 	counting := fmt.Sprintf("sum(count_over_time(%s [%dms]))", query, max(s.end.Sub(s.start).Milliseconds(), 1))
 	resp, err := r.Query(ctx, counting, s.end)
 	if err != nil {
@@ -135,7 +136,11 @@ func describeDelete(ctx context.Context, a *app, r *remote, sel *logql.LogSelect
 	if len(resp.Series) == 1 && len(resp.Series[0].Points) == 1 {
 		n = resp.Series[0].Points[0].Value
 	}
-	fmt.Fprintf(a.ErrOut, "would delete %s out of about %s\n", count(int64(n), "line"), statsLine(st))
+	text := "would delete " + count(int64(n), "line")
+	if st.Streams > 0 {
+		text += ", out of about " + statsLine(st)
+	}
+	fmt.Fprintln(a.ErrOut, text)
 	return n == 0, nil
 }
 

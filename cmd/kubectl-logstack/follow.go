@@ -23,11 +23,7 @@ func (r *remote) tail(ctx context.Context, req lokiapi.TailRequest) (stream *lok
 	if !isUnknownPath(err) {
 		return stream, true, err
 	}
-	c := *r.Client
-	if r.upgrade != nil {
-		c.HTTP = r.upgrade
-	}
-	stream, err = c.TailWebSocket(ctx, req)
+	stream, err = r.TailWebSocket(ctx, req)
 	return stream, false, err
 }
 

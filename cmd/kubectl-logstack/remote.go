@@ -157,12 +157,6 @@ func (e *lokiEnv) connect(addr string) (*remote, error) {
 	if e.proxy != nil {
 		transport.Proxy = http.ProxyURL(e.proxy)
 	}
-	// A WebSocket begins as HTTP/1.1 and cannot as HTTP/2.
-	upgrade := transport.Clone()
-	upgrade.ForceAttemptHTTP2 = false
-	upgrade.TLSNextProto = map[string]func(string, *tls.Conn) http.RoundTripper{}
-	upgrade.TLSClientConfig.NextProtos = []string{"http/1.1"}
-
 	h := e.header()
 	switch {
 	case e.authorization != "":
@@ -176,10 +170,11 @@ func (e *lokiEnv) connect(addr string) (*remote, error) {
 	if e.retries > 0 {
 		rt = &retrier{next: transport, retries: e.retries, min: e.minBackoff, max: e.maxBackoff}
 	}
-	return &remote{
-		Client:  &lokiapi.Client{HTTP: &http.Client{Transport: rt, CheckRedirect: sameHost}, BaseURL: strings.TrimSuffix(u.String(), "/"), Header: h},
-		upgrade: &http.Client{Transport: upgrade, CheckRedirect: sameHost},
-	}, nil
+	return &remote{&lokiapi.Client{
+		HTTP:    &http.Client{Transport: rt, CheckRedirect: sameHost},
+		BaseURL: strings.TrimSuffix(u.String(), "/"),
+		Header:  h,
+	}}, nil
 }
 
 func (e *lokiEnv) tls() (*tls.Config, error) {

@@ -48,11 +48,7 @@ func (t *target) addFlags(a *app, cmd *cobra.Command) {
 }
 
 // remote is the server that a command asks.
-type remote struct {
-	*lokiapi.Client
-	// upgrade sends the requests that become WebSockets; nil means Client.HTTP.
-	upgrade *http.Client
-}
+type remote struct{ *lokiapi.Client }
 
 // serviceIn names the collector's Service of an installation.
 func serviceIn(namespace string) kube.Service {
@@ -68,7 +64,7 @@ func (a *app) connect(ctx context.Context, t target) (*remote, func(), error) {
 	if t.orgID != "" {
 		env.orgID = t.orgID
 	}
-	if t.addr == "" && t.service == "" {
+	if t.addr == "" && t.service == "" && !a.namesCluster() {
 		t.addr = os.Getenv("LOGSTACK_ADDR")
 		if loki := os.Getenv("LOKI_ADDR"); t.addr == "" && loki != "" {
 			// It may be there for logcli, and forgotten.
@@ -97,7 +93,22 @@ func (a *app) connect(ctx context.Context, t target) (*remote, func(), error) {
 		fmt.Fprintln(a.ErrOut, "note: "+conn.Note)
 	}
 	client := &lokiapi.Client{HTTP: conn.HTTP, BaseURL: conn.BaseURL, Header: env.header()}
-	return &remote{Client: client, upgrade: conn.Upgrade}, conn.Close, nil
+	return &remote{client}, conn.Close, nil
+}
+
+// namesCluster says whether the command line names a cluster, which is then
+// meant, whatever the environment has.
+func (a *app) namesCluster() bool {
+	f := a.flags
+	if f == nil {
+		return false
+	}
+	for _, v := range []*string{f.KubeConfig, f.Context, f.ClusterName, f.APIServer} {
+		if v != nil && *v != "" {
+			return true
+		}
+	}
+	return false
 }
 
 // redacted is a URL without its password, to be shown.

@@ -3,10 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -303,5 +306,63 @@ func TestAddrFromEnvironment(t *testing.T) {
 	}
 	if !strings.Contains(errOut.String(), "(LOKI_ADDR)") || strings.Contains(errOut.String(), "hunter2") {
 		t.Errorf("stderr: %s", &errOut)
+	}
+	// Who names a cluster means it.
+	errOut.Reset()
+	code = run([]string{"labels", "--context", "dev", "--kubeconfig", filepath.Join(t.TempDir(), "none")}, genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut})
+	if code != exitNoConnect || strings.Contains(errOut.String(), "LOKI_ADDR") {
+		t.Errorf("code %d, stderr: %s", code, &errOut)
+	}
+}
+
+// TestTailThroughServiceProxy follows a foreign Loki through an API server that
+// speaks HTTP/2, over which no WebSocket can be opened.
+func TestTailThroughServiceProxy(t *testing.T) {
+	base := time.Unix(1700000000, 0)
+	l := &fakeLoki{t: t, maxLimit: 5000, tails: [][]fakeEntry{times("a", base, time.Second, 3)}, answers: map[string]string{"GET /ready": "ready"}}
+	loki := httptest.NewServer(l)
+	defer loki.Close()
+	upstream, err := url.Parse(loki.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const prefix = "/api/v1/namespaces/monitoring/services/http:loki:3100/proxy"
+	proxy := httputil.NewSingleHostReverseProxy(upstream)
+	protocols := map[string]bool{}
+	api := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		protocols[r.Proto] = true
+		if r.Header.Get("Authorization") != "Bearer of the kubeconfig" {
+			t.Errorf("%s: credentials %q", r.URL.Path, r.Header.Get("Authorization"))
+		}
+		http.StripPrefix(prefix, proxy).ServeHTTP(w, r)
+	}))
+	api.EnableHTTP2 = true
+	api.StartTLS()
+	defer api.Close()
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: api.Certificate().Raw})
+	c := &kube.Client{
+		Config: &rest.Config{Host: api.URL, BearerToken: "of the kubeconfig", TLSClientConfig: rest.TLSClientConfig{CAData: ca}},
+		Kube:   fake.NewClientset(service("monitoring/loki http-metrics:3100 name=loki")),
+	}
+	streams, _, _, _ := genericiooptions.NewTestIOStreams()
+	conn, err := (&app{IOStreams: streams}).connectService(t.Context(), c, target{service: "monitoring/loki"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, stop := context.WithCancel(t.Context())
+	p := &memoryPrinter{limit: 3, stop: stop}
+	f := &follower{
+		remote: &remote{&lokiapi.Client{HTTP: conn.HTTP, BaseURL: conn.BaseURL}},
+		query:  `{app="a"}`, out: p, note: func(string) {}, backoff: reconnectBackoff,
+	}
+	if err := f.run(ctx, base, 100); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]string{"a 0", "a 1", "a 2"}, p.lines); d != "" {
+		t.Error(d)
+	}
+	if !protocols["HTTP/2.0"] || !protocols["HTTP/1.1"] {
+		t.Errorf("protocols: %v", protocols)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"strings"
 
@@ -123,11 +124,14 @@ func Explain(err error) error {
 		dns     *net.DNSError
 		unknown x509.UnknownAuthorityError
 		host    x509.HostnameError
+		file    *fs.PathError
 	)
 	msg := err.Error()
 	switch {
 	case clientcmd.IsEmptyConfig(err) || strings.Contains(msg, "no configuration has been provided"):
 		return wrap("no kubeconfig found", "set KUBECONFIG or pass --kubeconfig FILE (kubectl config view shows what kubectl uses)")
+	case errors.As(err, &file) && errors.Is(err, fs.ErrNotExist):
+		return wrap("no such file: "+file.Path, "check --kubeconfig, KUBECONFIG, and the files that the kubeconfig names")
 	case clientcmd.IsContextNotFound(err) || strings.Contains(msg, "does not exist") && strings.Contains(msg, "context"):
 		return wrap(msg, "kubectl config get-contexts lists the contexts there are")
 	case apierrors.IsUnauthorized(err):

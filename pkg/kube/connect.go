@@ -46,9 +46,6 @@ type Connection struct {
 	// HTTP carries the credentials of the kubeconfig where the way needs them.
 	// It has no overall timeout: live tails last.
 	HTTP *http.Client
-	// Upgrade is HTTP for requests that become WebSockets: it speaks HTTP/1.1,
-	// because HTTP/2 has no such upgrade.
-	Upgrade *http.Client
 	// BaseURL is the root of the service, without a trailing slash.
 	BaseURL string
 	Via     Way
@@ -145,18 +142,7 @@ func (c *Client) connectProxy(ctx context.Context, svc Service, readyPath string
 	if err := classifyProxyAnswer(resp, string(body), svc); err != nil {
 		return nil, err
 	}
-	upgrade, err := upgradeClient(c.Config)
-	if err != nil {
-		return nil, err
-	}
-	return &Connection{HTTP: hc, Upgrade: upgrade, BaseURL: root, Via: ViaServiceProxy}, nil
-}
-
-func upgradeClient(cfg *rest.Config) (*http.Client, error) {
-	cfg = rest.CopyConfig(cfg)
-	cfg.NextProtos = []string{"http/1.1"}
-	cfg.Timeout = 0
-	return rest.HTTPClientFor(cfg)
+	return &Connection{HTTP: hc, BaseURL: root, Via: ViaServiceProxy}, nil
 }
 
 // classifyProxyAnswer tells the API server's own refusals from the service's
@@ -228,7 +214,6 @@ func (c *Client) connectForward(ctx context.Context, svc Service) (*Connection, 
 	}
 	return &Connection{
 		HTTP:    &http.Client{},
-		Upgrade: &http.Client{},
 		BaseURL: fmt.Sprintf("http://127.0.0.1:%d", ports[0].Local),
 		Via:     ViaPortForward,
 		close:   halt,
