@@ -93,7 +93,8 @@ var promFunctions = []promFunction{
 }
 
 // rangeFunctions are PromQL's functions that share their name with a range
-// aggregation. Their argument tells which is meant.
+// aggregation. Their argument tells which is meant. Operations that are missing
+// have no meaning over a subquery.
 var rangeFunctions = map[RangeOp]*promFunction{
 	OpAbsentOverTime:   {name: "absent_over_time", args: onRange},
 	OpAvgOverTime:      {name: "avg_over_time", args: onRange},
@@ -108,9 +109,6 @@ var rangeFunctions = map[RangeOp]*promFunction{
 	OpStdvarOverTime:   {name: "stdvar_over_time", args: onRange},
 	OpSumOverTime:      {name: "sum_over_time", args: onRange},
 }
-
-// rangeFunction is nil for operations that have no meaning over a subquery.
-func rangeFunction(op RangeOp) *promFunction { return rangeFunctions[op] }
 
 // CallFunctions returns, sorted, the names that a Call may have.
 func CallFunctions() []string {
@@ -171,7 +169,7 @@ func (p *parser) callsSubquery() bool {
 	return false
 }
 
-// call reads "clamp_max(…, 10)".
+// call reads "clamp_max(…, 10)". f is nil for a name that is no such function.
 func (p *parser) call(f *promFunction) *Call {
 	p.enter()
 	defer p.leave()

@@ -63,7 +63,7 @@ func (p *parser) operand() Expr {
 		return p.literal()
 	case tRangeOp:
 		if p.callsSubquery() {
-			return p.call(rangeFunction(RangeOp(t.op)))
+			return p.call(rangeFunctions[RangeOp(t.op)])
 		}
 		return p.rangeAggregation()
 	case tFunction:
