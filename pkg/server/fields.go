@@ -79,8 +79,9 @@ func (p params) positive(key string, def int) (int, error) {
 }
 
 // sample runs the query over the newest lines. Where they are so long that the
-// memory of a query does not hold as many as asked for, it takes fewer.
-func (s *Server) sample(ctx context.Context, b *backend, f *fieldsParams) ([]engine.LiveEntry, error) {
+// memory of a query does not hold as many as asked for, it takes fewer. The
+// caller releases the result.
+func (s *Server) sample(ctx context.Context, b *backend, f *fieldsParams) (*engine.Result, error) {
 	for n := f.lineLimit; ; n /= 2 {
 		res, err := s.evaluate(ctx, b.engine.Range, engine.Params{
 			Query: f.query.String(), Start: f.span.Start, End: f.span.End,
@@ -90,54 +91,49 @@ func (s *Server) sample(ctx context.Context, b *backend, f *fieldsParams) ([]eng
 		if errors.As(err, &tooMuch) && n > 1 {
 			continue
 		}
-		if err != nil {
-			return nil, err
-		}
-		return engine.InOrder(res.Streams), nil
+		return res, err
 	}
+}
+
+// detect looks for the fields of the newest lines of a query, or, where wanted is
+// not "", for the values of that field. limit is that of the request.
+func (s *Server) detect(r *http.Request, b *backend, wanted string) (d *fieldDetector, limit int, err error) {
+	f, err := s.params(r).fields()
+	if err != nil {
+		return nil, 0, err
+	}
+	if d, err = newFieldDetector(f.query, f.limit); err != nil {
+		return nil, 0, err
+	}
+	d.wanted = wanted
+	res, err := s.sample(r.Context(), b, &f)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer res.Release()
+	entries := engine.InOrder(res.Streams)
+	for i := range entries {
+		if err := d.add(&entries[i]); err != nil {
+			return nil, 0, err
+		}
+	}
+	return d, f.limit, nil
 }
 
 // detectedFields tells which fields the newest lines of a query have.
 func (s *Server) detectedFields(w http.ResponseWriter, r *http.Request, b *backend) error {
-	f, err := s.params(r).fields()
+	d, limit, err := s.detect(r, b, "")
 	if err != nil {
 		return err
 	}
-	entries, err := s.sample(r.Context(), b, &f)
-	if err != nil {
-		return err
-	}
-	d, err := newFieldDetector(f.query, f.limit)
-	if err != nil {
-		return err
-	}
-	for i := range entries {
-		if err := d.add(&entries[i]); err != nil {
-			return err
-		}
-	}
-	return writeJSON(w, http.StatusOK, lokiapi.DetectedFieldsAnswer{Fields: d.fields(), Limit: f.limit})
+	return writeJSON(w, http.StatusOK, lokiapi.DetectedFieldsAnswer{Fields: d.fields(), Limit: limit})
 }
 
 // detectedFieldValues lists the values that one field has in the newest lines.
 func (s *Server) detectedFieldValues(w http.ResponseWriter, r *http.Request, b *backend) error {
-	f, err := s.params(r).fields()
+	d, limit, err := s.detect(r, b, r.PathValue("name"))
 	if err != nil {
 		return err
 	}
-	entries, err := s.sample(r.Context(), b, &f)
-	if err != nil {
-		return err
-	}
-	d, err := newFieldDetector(f.query, f.limit)
-	if err != nil {
-		return err
-	}
-	d.wanted = r.PathValue("name")
-	for i := range entries {
-		if err := d.add(&entries[i]); err != nil {
-			return err
-		}
-	}
-	return writeJSON(w, http.StatusOK, lokiapi.DetectedFieldValuesAnswer{Values: d.wantedValues(), Limit: f.limit})
+	return writeJSON(w, http.StatusOK, lokiapi.DetectedFieldValuesAnswer{Values: d.wantedValues(), Limit: limit})
 }
