@@ -109,27 +109,4 @@ func TestLogLevel(t *testing.T) {
 	}
 }
 
-// TestTailParameters reads what a tail begins with.
-func TestTailParameters(t *testing.T) {
-	now := testNow.UnixNano()
-	for text, want := range map[string][2]int64{
-		"":                                {now - 3600e9, 100},
-		"start=5&limit=7":                 {5e9, 7},
-		"start=5&end=1&delay_for=5":       {5e9, 100}, // Loki ignores the end
-		"since=1m&limit=0":                {now - 60e9, 0},
-		"limit=5001":                      {now - 3600e9, 5000},
-		"start=2100-01-01T00:00:00Z":      {4102444800e9, 100},
-		"end=-9223372036854775808&limit=": {now - 3600e9, 100},
-	} {
-		v, err := url.ParseQuery(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		start, limit, err := params{v, testNow}.tail()
-		if err != nil || start != want[0] || int64(limit) != want[1] {
-			t.Errorf("%s: %d, %d, %v; want %v", text, start, limit, err, want)
-		}
-	}
-}
-
 var errTest = errors.New("the block is damaged")

@@ -47,6 +47,8 @@ type tail struct {
 	seenEnd int64
 	hasher  xxhash.Digest
 	buf     []byte
+	// delayed holds live entries back.
+	delayed *delayed
 }
 
 // errShuttingDown ends tails when the server drains.
@@ -56,7 +58,7 @@ var errShuttingDown = errors.New("the collector is shutting down")
 // in this order nothing is lost in between.
 func (s *Server) openTail(ctx context.Context, r *http.Request, b *backend) (*tail, error) {
 	p := s.params(r)
-	start, limit, err := p.tail()
+	asked, err := p.tail()
 	if err != nil {
 		return nil, err
 	}
@@ -64,15 +66,15 @@ func (s *Server) openTail(ctx context.Context, r *http.Request, b *backend) (*ta
 	if err != nil {
 		return nil, err
 	}
-	t := &tail{sub: sub, seen: map[uint64]int{}, release: func() {}}
-	if limit == 0 {
+	t := &tail{sub: sub, seen: map[uint64]int{}, release: func() {}, delayed: newDelayed(asked.delay)}
+	if asked.limit == 0 {
 		return t, nil
 	}
 	// Clocks of nodes differ: entries a little ahead of ours are stored too.
 	end := min(p.now.UnixNano(), math.MaxInt64-int64(clockSkew)) + int64(clockSkew)
 	res, err := s.evaluate(ctx, b.engine.Range, engine.Params{
-		Query: p.Get("query"), Start: min(start, end), End: end,
-		Step: time.Second, Limit: limit, Direction: model.Backward,
+		Query: p.Get("query"), Start: min(asked.start, end), End: end,
+		Step: time.Second, Limit: asked.limit, Direction: model.Backward,
 	})
 	if err != nil {
 		return nil, errors.Join(err, sub.Close())
@@ -86,33 +88,42 @@ func (s *Server) openTail(ctx context.Context, r *http.Request, b *backend) (*ta
 	return t, nil
 }
 
-// tail reads the parameters of a tail: where the stored entries begin and how
-// many of them, the newest, are wanted. More than a log query returns are cut to
-// what it does. end is ignored, as Loki does.
-//
-// delay_for is checked and then ignored: Loki waits that long to put the entries
-// of its ingesters in order. Here they come in the order in which one store has
-// them, at once.
-func (p params) tail() (start int64, limit int, err error) {
+// tailParams are those of a tail.
+type tailParams struct {
+	// start is where the stored entries begin, limit how many of them, the
+	// newest, are wanted. More than a log query returns are cut to what it does.
+	start int64
+	limit int
+	// delay is how long live entries are held back, to be sent by time.
+	delay time.Duration
+}
+
+// tail reads the parameters of a tail. end is ignored, as Loki does.
+func (p params) tail() (tailParams, error) {
+	var out tailParams
 	forever := params{maps.Clone(p.Values), p.now}
 	forever.Set("end", strconv.FormatInt(math.MaxInt64, 10))
 	span, err := forever.bounds()
 	if err != nil {
-		return 0, 0, err
+		return out, err
 	}
+	out.start = span.Start
 	if text := p.Get("delay_for"); text != "" {
 		delay, err := strconv.ParseUint(text, 10, 32)
 		if err != nil {
-			return 0, 0, badRequestf("could not parse 'delay_for' parameter: %q is not a number of seconds", text)
+			return out, badRequestf("could not parse 'delay_for' parameter: %q is not a number of seconds", text)
 		}
 		if delay > maxTailDelay {
-			return 0, 0, badRequestf("delay_for can't be greater than %d", maxTailDelay)
+			return out, badRequestf("delay_for can't be greater than %d", maxTailDelay)
 		}
+		out.delay = time.Duration(delay) * time.Second
 	}
-	if limit, err = p.limit(defaultLimit); err == nil && limit < 0 {
+	limit, err := p.limit(defaultLimit)
+	if err == nil && limit < 0 {
 		err = badRequestf("limit must not be negative")
 	}
-	return span.Start, min(limit, maxEntries), err
+	out.limit = min(limit, maxEntries)
+	return out, err
 }
 
 // clockSkew is how far ahead of our clock stored entries are looked for.
@@ -206,23 +217,30 @@ func (s *Server) runTail(ctx context.Context, t *tail, sink tailSink) {
 func (s *Server) tailLoop(ctx context.Context, t *tail, sink tailSink, batches <-chan *engine.LiveBatch, failed <-chan error) {
 	heartbeat := time.NewTimer(s.opts.Heartbeat)
 	defer heartbeat.Stop()
+	defer t.delayed.timer.Stop()
 	for {
 		var err error
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.drain.Done():
-			sink.end(errShuttingDown)
+			if sendFrames(sink, t.delayed.all(), 0) == nil {
+				sink.end(errShuttingDown)
+			}
 			return
 		case err := <-failed:
 			if errors.Is(err, io.EOF) {
 				err = nil
 			}
-			sink.end(err)
+			if sendFrames(sink, t.delayed.all(), 0) == nil {
+				sink.end(err)
+			}
 			return
 		case b := <-batches:
 			s.metrics.tailDropped.Add(float64(b.Dropped))
-			err = sendFrames(sink, t.unseen(b.Entries), b.Dropped)
+			err = sendFrames(sink, t.delayed.pass(t.unseen(b.Entries)), b.Dropped)
+		case <-t.delayed.timer.C:
+			err = sendFrames(sink, t.delayed.due(), 0)
 		case <-heartbeat.C:
 			// Nothing came for that long: all that became durable before the
 			// query was answered is through.
