@@ -81,6 +81,9 @@ func runDeleteCreate(ctx context.Context, a *app, f *deleteFlags, query string) 
 		return err
 	}
 	defer done()
+	if f.to == "" {
+		s.end = time.Now() // what is yet to come stays
+	}
 	empty, err := describeDelete(ctx, a, r, sel, query, s)
 	if err != nil {
 		return err
@@ -268,6 +271,8 @@ func newDeleteCancelCmd(a *app) *cobra.Command {
 func explainDelete(err error) error {
 	status := asStatus(err)
 	switch {
+	case isUnknownPath(err) && !strings.Contains(status.Body, "page not found") && status.Body != "":
+		return fmt.Errorf("%s\n  kubectl logstack delete list shows the orders", messageOf(status))
 	case isUnknownPath(err):
 		return fmt.Errorf("this server deletes nothing at this address (a distributed Loki does it behind its gateway or compactor Service): %w", err)
 	case status != nil && status.Code == http.StatusForbidden && strings.Contains(messageOf(status), "services/proxy"):

@@ -91,7 +91,7 @@ func (f *follower) run(ctx context.Context, start time.Time, limit int) error {
 		if ferr := f.out.flush(); ferr != nil {
 			return ferr
 		}
-		f.note("the connection broke (" + firstLineOf(err) + "); taking it up again")
+		f.note("the connection broke (" + firstLineOf(explainAnswer(err)) + "); taking it up again")
 		if sleep(ctx, f.backoff(failed-1)) != nil {
 			return context.Canceled
 		}

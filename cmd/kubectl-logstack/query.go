@@ -30,6 +30,7 @@ type queryFlags struct {
 	format  string
 	utc     bool
 	step    string
+	stdin   bool
 }
 
 func newQueryCmd(a *app) *cobra.Command {
@@ -62,7 +63,10 @@ query.
   # errors per minute and app
   kubectl logstack query 'sum by (app) (rate({namespace="shop"} |= "error" [1m]))' --step 1m
 
-  # the same to look at, from another Loki of the cluster
+  # LogQL over what another program prints
+  kubectl logs deploy/checkout | kubectl logstack query --stdin '| json | status >= 500 | line_format "{{.path}}"'
+
+  # the rate as a chart, from another Loki of the cluster
   kubectl logstack query 'sum by (app) (rate({namespace="shop"} |= "error" [1m]))' -o chart --service monitoring/loki`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
@@ -72,6 +76,9 @@ query.
 		},
 		ValidArgsFunction: a.completeQuery(&f.target),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.stdin {
+				return runStdinQuery(cmd, a, f, args[0])
+			}
 			f.target.namespace = installNamespace(a)
 			return runQuery(cmd.Context(), a, f, args[0])
 		},
@@ -85,8 +92,29 @@ query.
 	fl.StringVarP(&f.format, "output", "o", "text", "How to print it: "+orList(lineFormats)+"; for a metric query "+orList(metricFormats)+".")
 	fl.BoolVar(&f.utc, "utc", false, "Print times in UTC instead of the local time zone.")
 	fl.StringVar(&f.step, "step", "", "Distance of the points of a metric query over the range.")
+	fl.BoolVar(&f.stdin, "stdin", false, "Filter and format the lines of standard input; no server is asked, the selector may be left out.")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(append(slices.Clone(lineFormats), "chart"), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// runStdinQuery has defaults of a filter: all lines, and nothing but lines.
+func runStdinQuery(cmd *cobra.Command, a *app, f *queryFlags, query string) error {
+	for _, flag := range []string{"follow", "forward", "step", "since", "from", "to", "addr", "service"} {
+		if cmd.Flags().Changed(flag) {
+			return usagef("--%s asks a server, --stdin none: leave one out", flag)
+		}
+	}
+	limit, format := 0, "raw"
+	if cmd.Flags().Changed("limit") {
+		limit = f.limit
+	}
+	if cmd.Flags().Changed("output") {
+		format = f.format
+	}
+	if limit < 0 {
+		return usagef("--limit %d: a number of lines, or 0 for all", limit)
+	}
+	return queryStdin(cmd.Context(), a, query, limit, format, zone{f.utc})
 }
 
 // parseQuery parses before any network: a typo costs no round trip. The error
