@@ -206,7 +206,7 @@ func (db *DB) compact(ctx context.Context, set []*block.Block, deletes []deletio
 	if err != nil {
 		return err
 	}
-	defer rw.abort(&err)
+	defer rw.end(&err)
 	if err := db.rewriteBlocks(ctx, rw, set, deletes); err != nil {
 		return err
 	}

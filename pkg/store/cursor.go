@@ -78,6 +78,12 @@ func newReader(src *sources, backward, noText bool, opts *Options) *reader {
 	}
 }
 
+// reuse takes over the memory of a reader that has come to its end.
+func (r *reader) reuse(o *reader) {
+	r.dec, r.decoded, r.times, r.runBuf, r.tmp = o.dec, o.decoded, o.times, o.runBuf, o.tmp
+	r.keys, r.numbers, r.place, r.arena, r.freeBufs = o.keys, o.numbers, o.place, o.arena[:0], o.freeBufs
+}
+
 // before says whether row a of a part comes before row b in the reader's order.
 // It is false for a row and itself.
 func (r *reader) before(a, b rowRef) bool {

@@ -72,6 +72,8 @@ type DB struct {
 	marksMu sync.RWMutex
 	marks   map[string][]byte
 
+	rewriters sync.Pool
+
 	tails     tailSet
 	revisions *revisions
 

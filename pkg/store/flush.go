@@ -12,7 +12,6 @@ import (
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 	"github.com/logstack-dev/kubectl-logstack/pkg/store/block"
-	"github.com/logstack-dev/kubectl-logstack/pkg/store/chunk"
 	"github.com/logstack-dev/kubectl-logstack/pkg/store/head"
 )
 
@@ -275,8 +274,8 @@ func (db *DB) writeHeadWindow(ctx context.Context, streams []*head.Stream, w clo
 	if err != nil {
 		return nil, err
 	}
-	defer rw.abort(&err)
-	rw.quick = chunk.NewEncoder(chunk.EncoderOptions{Level: 1, Plain: true})
+	defer rw.end(&err)
+	rw.flushes = true
 	groups, keys := groupStreams(streams, db.opts.GroupLabels)
 	for _, k := range keys {
 		if err := ctx.Err(); err != nil {

@@ -22,9 +22,11 @@ type rewriter struct {
 	db  *DB
 	w   *block.Writer
 	enc *chunk.Encoder
-	// quick encodes chunk blocks so small that compaction will merge them soon; nil
-	// in a compaction.
-	quick *chunk.Encoder
+	// quick encodes chunk blocks so small that compaction will merge them soon; it
+	// is used in a flush only.
+	quick   *chunk.Encoder
+	flushes bool
+	reader  *reader // of the last merge, for its memory
 	// limit is where the chunk block at hand ends, in bytes of lines and metadata.
 	limit int
 
@@ -44,20 +46,38 @@ type rewriter struct {
 	encoded []byte
 }
 
-// newRewriter starts a block.
+// newRewriter starts a block. Its memory is that of an earlier one, as long as the
+// garbage collector leaves it: flushes come one after the other.
 func (db *DB) newRewriter(id string) (*rewriter, error) {
 	w, err := block.Create(db.opts.FS, filepath.Join(db.dir, blocksDir, id), filepath.Join(db.dir, scratchDir))
 	if err != nil {
 		return nil, err
 	}
-	return &rewriter{db: db, w: w, enc: chunk.NewEncoder(chunk.EncoderOptions{Level: db.opts.CompressionLevel})}, nil
+	rw, _ := db.rewriters.Get().(*rewriter)
+	if rw == nil {
+		rw = &rewriter{
+			db:    db,
+			enc:   chunk.NewEncoder(chunk.EncoderOptions{Level: db.opts.CompressionLevel}),
+			quick: chunk.NewEncoder(chunk.EncoderOptions{Level: 1, Plain: true}),
+		}
+	}
+	rw.w, rw.flushes = w, false
+	return rw, nil
 }
 
-// abort removes the unfinished block when *err is set; for defer.
-func (rw *rewriter) abort(err *error) {
-	if *err != nil && rw.w != nil {
+// end removes the unfinished block when *err is set, and otherwise gives the
+// memory back; for defer.
+func (rw *rewriter) end(err *error) {
+	if *err != nil {
 		*err = errors.Join(*err, rw.w.Abort())
+		return
 	}
+	rw.w = nil
+	clear(rw.shares) // labels of blocks that may be gone soon
+	if rw.reader != nil {
+		rw.reader.src = nil
+	}
+	rw.db.rewriters.Put(rw)
 }
 
 // finish completes the block. Without rows there is none, and nil is returned.
@@ -80,7 +100,12 @@ func chunkLimit(total int64) int {
 // total is about the number of bytes of their lines and metadata.
 func (rw *rewriter) merge(ctx context.Context, src *sources, total int64) error {
 	rw.limit = chunkLimit(total)
-	it := newMerge(newReader(src, false, false, &rw.db.opts), 0, &rw.db.opts)
+	r := newReader(src, false, false, &rw.db.opts)
+	if rw.reader != nil {
+		r.reuse(rw.reader)
+	}
+	rw.reader = r
+	it := newMerge(r, 0, &rw.db.opts)
 	for {
 		b, err := it.Next(ctx)
 		if errors.Is(err, io.EOF) {
@@ -138,7 +163,7 @@ func (rw *rewriter) cut(table []labels.Labels) error {
 	rw.arrange(table)
 	enc := rw.enc
 	rw.filter = rw.filter[:0]
-	if rw.quick != nil && len(rw.text)+rw.mbyte < keepChunkBytes {
+	if rw.flushes && len(rw.text)+rw.mbyte < keepChunkBytes {
 		enc = rw.quick
 	} else {
 		rw.filter = rw.filters.Append(rw.filter, rw.rows.Lines)

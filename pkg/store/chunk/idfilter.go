@@ -48,8 +48,7 @@ const (
 type IDFilterBuilder struct {
 	keys  []uint64
 	slots []uint64 // a hash table of keys, 0 is free
-	zero  bool     // the hash 0 is among the keys
-	n     int
+	masks []uint64 // of a line, see mask
 }
 
 // Append appends the filter of the lines to dst.
@@ -83,31 +82,73 @@ func (f *IDFilterBuilder) Append(dst []byte, lines []string) []byte {
 
 // addLine adds the hashes of a line's keys and returns the longest token so far.
 func (f *IDFilterBuilder) addLine(l string, longest int) int {
-	// i is where a token may begin: the byte before is none of a token. The longest
-	// of the short ones matters only when there is no long one, so it is not looked
-	// for: idKeyLen-1 stands for all of them.
-	for i := 0; i+idKeyLen <= len(l); {
-		k := i + idKeyLen - 1
-		for k >= i && class[l[k]]&(clsAlpha|clsDigit) != 0 {
-			k--
-		}
-		if k >= i { // no token of this length begins at i..k
-			i = k + 1
-			continue
-		}
-		end := i + idKeyLen
-		for end < len(l) && class[l[end]]&(clsAlpha|clsDigit) != 0 {
-			end++
-		}
-		if t := l[i:end]; hasDigit(t) {
-			longest = max(longest, len(t))
-			if i == 0 || l[i-1] != '.' || !isFraction(t) {
-				f.keys = append(f.keys, idHash(t))
+	// The longest of the short tokens matters only when there is no long one, so it
+	// is not looked for: idKeyLen-1 stands for all of them.
+	longest = max(longest, idKeyLen-1)
+	if len(l) < idKeyLen {
+		return longest
+	}
+	f.mask(l)
+	before := uint64(0) // the bit of the byte before the word at hand
+	for w, m := range f.masks[:len(f.masks)-1] {
+		// Bits at which 8 letters and digits begin, then those of them behind
+		// something else: there a token begins.
+		n := f.masks[w+1]
+		r, rn := m&(m>>1|n<<63), n&(n>>1)
+		r, rn = r&(r>>2|rn<<62), rn&(rn>>2)
+		r &= r>>4 | rn<<60
+		r &^= m<<1 | before
+		before = m >> 63
+		for ; r != 0; r &= r - 1 {
+			i := w<<6 + bits.TrailingZeros64(r)
+			end := i + idKeyLen
+			for end < len(l) && class[l[end]]&(clsAlpha|clsDigit) != 0 {
+				end++
+			}
+			if t := l[i:end]; hasDigit(t) {
+				longest = max(longest, len(t))
+				if i == 0 || l[i-1] != '.' || !isFraction(t) {
+					f.keys = append(f.keys, idHash(t))
+				}
 			}
 		}
-		i = end + 1
 	}
-	return max(longest, idKeyLen-1)
+	return longest
+}
+
+// mask sets f.masks to a bit per byte of the line, set for letters and digits, and
+// a word of zeros behind them.
+func (f *IDFilterBuilder) mask(l string) {
+	f.masks = f.masks[:0]
+	word, shift := uint64(0), 0
+	b := []byte(l[:len(l)&^7])
+	for ; len(b) >= 8; b = b[8:] {
+		word |= alnum8(binary.LittleEndian.Uint64(b)) << shift
+		if shift += 8; shift == 64 {
+			f.masks = append(f.masks, word)
+			word, shift = 0, 0
+		}
+	}
+	var tail [8]byte
+	copy(tail[:], l[len(l)&^7:])
+	word |= alnum8(binary.LittleEndian.Uint64(tail[:])) << shift
+	f.masks = append(f.masks, word, 0)
+}
+
+// alnum8 returns a bit for each of 8 bytes, the first one lowest: set for ASCII
+// letters and digits.
+func alnum8(x uint64) uint64 {
+	const (
+		each = 0x0101010101010101
+		high = 0x80 * each
+	)
+	// Sums of 7 bits each: the high bit tells whether a byte reached 0x80.
+	y := x &^ high
+	lower := (y | 0x20*each) &^ high
+	digit := (y + (0x80-'0')*each) &^ (y + (0x80-'9'-1)*each)
+	alpha := (lower + (0x80-'a')*each) &^ (lower + (0x80-'z'-1)*each)
+	m := (digit | alpha) & high &^ x
+	return m >> 7 * 0x0102040810204080 >> 56
 }
 
 // unique removes repeated keys.

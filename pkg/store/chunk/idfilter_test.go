@@ -1,6 +1,7 @@
 package chunk
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -164,5 +165,21 @@ func BenchmarkIDFilter(b *testing.B) {
 			}
 		}
 		b.ReportMetric(100*float64(pass)/float64(asked), "%false-"+name)
+	}
+}
+
+// TestAlnum compares eight bytes at a time with one at a time.
+func TestAlnum(t *testing.T) {
+	r := rand.New(rand.NewPCG(*seedFlag, 9))
+	for n := range 1 << 16 {
+		var b [8]byte
+		binary.LittleEndian.PutUint64(b[:], r.Uint64())
+		b[n%8] = byte(n)
+		got := alnum8(binary.LittleEndian.Uint64(b[:]))
+		for i, c := range b {
+			if want := class[c]&(clsAlpha|clsDigit) != 0; got>>i&1 == 1 != want || got > 255 {
+				t.Fatalf("byte %d of %x: mask %b, want %v", i, b, got, want)
+			}
+		}
 	}
 }

@@ -148,6 +148,7 @@ type Stream struct {
 	mu       sync.Mutex // guards the following
 	sealed   []Run
 	open     Run
+	shared   bool // a snapshot has the text of open
 	min, max int64
 	bytes    int64 // of lines and metadata, uncompressed
 	// pending are entries that are being made durable: they count as present
@@ -238,7 +239,12 @@ func (s *Stream) Add(es []model.Entry) {
 
 // seal compresses the open run and returns the memory it takes then.
 func (s *Stream) seal() int64 {
+	text := s.open.text
 	s.open.pack()
+	if !s.shared {
+		reuseText(text)
+	}
+	s.shared = false
 	n := s.open.memory()
 	s.sealed = append(s.sealed, s.open)
 	s.open = Run{}
@@ -251,6 +257,7 @@ func (s *Stream) Snapshot(dst []Run) []Run {
 	defer s.mu.Unlock()
 	dst = append(dst, s.sealed...)
 	if len(s.open.Times) > 0 {
+		s.shared = true
 		dst = append(dst, s.open)
 	}
 	return dst

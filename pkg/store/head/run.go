@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/golang/snappy"
+	"github.com/klauspost/compress/s2"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
@@ -36,7 +37,7 @@ func (r *Run) add(e *model.Entry, full bool) {
 	if len(r.Times) == 0 {
 		r.Min, r.Max = e.Timestamp, e.Timestamp
 		if full {
-			r.text = make([]byte, 0, runBytes+runBytes/8)
+			r.text = *textBuffers.Get().(*[]byte)
 			r.Times, r.ends = make([]int64, 0, runRoom), make([]uint32, 0, runRoom)
 		}
 	} else if e.Timestamp < r.Times[len(r.Times)-1] {
@@ -55,6 +56,20 @@ func (r *Run) add(e *model.Entry, full bool) {
 	}
 }
 
+// textBuffers hold the text of open runs of busy streams.
+var textBuffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, runBytes+runBytes/8)
+	return &b
+}}
+
+// reuseText gives the text of a run back that nobody sees any more.
+func reuseText(b []byte) {
+	if cap(b) == runBytes+runBytes/8 {
+		b = b[:0]
+		textBuffers.Put(&b)
+	}
+}
+
 // packBuffers are used while a run is compressed.
 var packBuffers = sync.Pool{New: func() any { return new([]byte) }}
 
@@ -65,7 +80,7 @@ func (r *Run) pack() {
 	if n := snappy.MaxEncodedLen(len(r.text)); cap(*p) < n {
 		*p = make([]byte, n)
 	}
-	buf := snappy.Encode((*p)[:cap(*p)], r.text)
+	buf := s2.EncodeSnappy((*p)[:cap(*p)], r.text)
 	if len(buf) < len(r.text) {
 		r.packed = slices.Clone(buf)
 		r.text = nil

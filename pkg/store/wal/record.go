@@ -7,6 +7,7 @@ import (
 	"unsafe"
 
 	"github.com/golang/snappy"
+	"github.com/klauspost/compress/s2"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
@@ -34,6 +35,8 @@ const (
 const (
 	// MaxRecordBytes bounds the body of one record, in both directions.
 	MaxRecordBytes = 256 << 20
+	// keepRecord is the body size from which on buffers are not kept.
+	keepRecord = 8 << 20
 	// snappyRatio is more than snappy can compress: 64 bytes in 3 at the best.
 	snappyRatio = 24
 	// maxLabels bounds the labels of one stream and the pairs of one entry.
@@ -57,6 +60,7 @@ type Encoder struct {
 	rowBuf   []byte
 	markBuf  []byte
 	body     []byte
+	packed   []byte
 
 	count   int // entries of the current stream
 	countAt int // where its count will be written, in rowBuf
@@ -156,18 +160,22 @@ func (e *Encoder) Finish() ([]byte, error) {
 	b = append(b, e.rowBuf...)
 	b = binary.AppendUvarint(b, uint64(e.marks))
 	b = append(b, e.markBuf...)
-	e.body = b
+	if e.body = b; len(b) > keepRecord {
+		// One huge batch must not hold memory for ever.
+		defer func() { e.rowBuf, e.body, e.packed = nil, nil, nil }()
+	}
 	if len(b) > MaxRecordBytes {
-		e.body = nil
 		return nil, fmt.Errorf("wal: record of %d bytes is larger than the limit of %d", len(b), MaxRecordBytes)
 	}
 	if len(b) >= compressMin {
-		rec := make([]byte, recordHeader+snappy.MaxEncodedLen(len(b)))
-		c := snappy.Encode(rec[recordHeader:], b)
+		if n := s2.MaxEncodedLen(len(b)); cap(e.packed) < n {
+			e.packed = make([]byte, n)
+		}
+		c := s2.EncodeSnappy(e.packed[:cap(e.packed)], b)
 		if len(c) < len(b) {
-			rec = rec[:recordHeader+len(c)]
-			rec[0], rec[1] = byte(e.typ), encSnappy
-			return rec, nil
+			rec := make([]byte, 0, recordHeader+len(c))
+			rec = append(rec, byte(e.typ), encSnappy)
+			return append(rec, c...), nil
 		}
 	}
 	rec := make([]byte, 0, recordHeader+len(b))
