@@ -20,6 +20,8 @@ type scan struct {
 	*reader
 	opts *Options
 	rows int // limit of a batch, 0 for none
+	// share is which of the shares this scan reads; shares is 0 for all.
+	share, shares uint64
 
 	spans   []span    // what has not been looked into
 	tasks   [][]*part // of the span at hand
@@ -76,6 +78,7 @@ func compareInt64(a, b int64) int {
 // begin prepares the tasks of a span.
 func (s *scan) begin(ctx context.Context, sp span) error {
 	parts := sp.parts
+	before := *s.src.stats
 	for _, lb := range sp.blocks {
 		ps, err := s.src.expand(ctx, lb)
 		if err != nil {
@@ -84,6 +87,12 @@ func (s *scan) begin(ctx context.Context, sp span) error {
 		parts = append(parts, ps...)
 	}
 	s.tasks = tasksOf(parts)
+	if s.shares > 0 {
+		s.tasks = s.ownTasks(s.tasks)
+		if s.share > 0 { // the first scan counts them
+			*s.src.stats = before
+		}
+	}
 	if s.backward {
 		slices.Reverse(s.tasks)
 	}

@@ -79,8 +79,25 @@ func (db *DB) visible(r model.TimeRange) (closedRange, bool) {
 // not part of the answer. The iterator must be closed. A damaged chunk block is
 // left out, logged once and counted in Status; everything else is answered.
 func (db *DB) Select(ctx context.Context, req model.SelectRequest) (model.BatchIterator, error) {
-	if err := db.check(ctx); err != nil {
+	v, src, err := db.open(ctx, req)
+	if err != nil {
 		return nil, err
+	}
+	r := newReader(src, req.Direction == model.Backward, req.TimesOnly, &db.opts)
+	var it model.BatchIterator
+	if req.Unordered {
+		it = newScan(r, req.BatchRows, &db.opts)
+	} else {
+		r.lean = req.BatchRows
+		it = newMerge(r, req.BatchRows, &db.opts)
+	}
+	return &pinned{BatchIterator: it, v: v}, nil
+}
+
+// open finds what a request reads from. The view must be closed.
+func (db *DB) open(ctx context.Context, req model.SelectRequest) (*view, *sources, error) {
+	if err := db.check(ctx); err != nil {
+		return nil, nil, err
 	}
 	rng, empty := db.visible(req.Range)
 	src := newSources(rng, db)
@@ -93,7 +110,7 @@ func (db *DB) Select(ctx context.Context, req model.SelectRequest) (model.BatchI
 	if !empty {
 		var err error
 		if v, err = db.view(rng); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	for i, b := range v.blocks {
@@ -102,22 +119,14 @@ func (db *DB) Select(ctx context.Context, req model.SelectRequest) (model.BatchI
 	for i, h := range v.heads {
 		streams, err := h.Select(ctx, req.Matchers)
 		if err != nil {
-			return nil, errors.Join(err, v.close())
+			return nil, nil, errors.Join(err, v.close())
 		}
 		for _, s := range streams {
 			src.addHeadStream(s, uint64(len(v.blocks)+i))
 		}
 		src.stats.Blocks++
 	}
-	r := newReader(src, req.Direction == model.Backward, req.TimesOnly, &db.opts)
-	var it model.BatchIterator
-	if req.Unordered {
-		it = newScan(r, req.BatchRows, &db.opts)
-	} else {
-		r.lean = req.BatchRows
-		it = newMerge(r, req.BatchRows, &db.opts)
-	}
-	return &pinned{BatchIterator: it, v: v}, nil
+	return v, src, nil
 }
 
 // pinned lets go of the blocks when the iterator is closed.

@@ -21,6 +21,14 @@ type Querier interface {
 	Select(ctx context.Context, r model.SelectRequest) (model.BatchIterator, error)
 }
 
+// Splitter is what a Querier implements to have one request read by several
+// goroutines: n iterators over one moment that give together what Select gives,
+// each used by one goroutine. The request is unordered. Rows of a stream are in
+// order inside one iterator only.
+type Splitter interface {
+	SelectSplit(ctx context.Context, r model.SelectRequest, n int) ([]model.BatchIterator, error)
+}
+
 // Tailer hands out entries as they become durable, for Engine.Tail.
 type Tailer interface {
 	Tail(ctx context.Context, r model.TailRequest) (model.BatchIterator, error)

@@ -70,12 +70,19 @@ func (r *run) read(ctx context.Context, n *logql.RangeAggregation, by *logql.Gro
 	return w, err
 }
 
-// readAll cuts the range in time into slices and shares them among as many
-// goroutines as the engine can spare.
+// readAll shares what has to be read among as many goroutines as the engine can
+// spare.
 func (r *run) readAll(ctx context.Context, n *logql.RangeAggregation, by *logql.Grouping, g *grid, timesOnly bool) (*worker, error) {
 	ranges := cut(g.span(), r.e.sliceWidth)
+	splitter, canSplit := r.e.querier.(Splitter)
+	// Of equal timestamps these take what comes first or last: one reader tells.
+	canSplit = canSplit && n.Op != logql.OpFirstOverTime && n.Op != logql.OpLastOverTime && n.Op != logql.OpRateCounter
+	wanted := min(maxExtraWorkers, len(ranges)-1)
+	if canSplit {
+		wanted = maxExtraWorkers
+	}
 	extra := 0
-	for extra < min(maxExtraWorkers, len(ranges)-1) && r.e.spare.TryAcquire(1) {
+	for extra < wanted && r.e.spare.TryAcquire(1) {
 		extra++
 	}
 	defer func() { r.e.spare.Release(int64(extra)) }()
@@ -89,15 +96,49 @@ func (r *run) readAll(ctx context.Context, n *logql.RangeAggregation, by *logql.
 	x := workers[0].x
 	req := model.SelectRequest{
 		Matchers:  n.Selector.Matchers,
+		Range:     g.span(),
 		Direction: model.Forward,
 		Unordered: true,
 		Contains:  n.Selector.RequiredSubstrings(),
 		TimesOnly: timesOnly && x.TimesSuffice(),
 		NoLines:   x.NoLines(),
 	}
-	if extra == 0 {
-		ranges = []model.TimeRange{g.span()}
+	var err error
+	if canSplit && extra > 0 {
+		err = r.readSplit(ctx, splitter, req, workers, g)
+	} else {
+		if extra == 0 {
+			ranges = []model.TimeRange{g.span()}
+		}
+		err = r.readSlices(ctx, ranges, req, workers, g)
 	}
+	for _, w := range workers {
+		r.stats.add(w.stats)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return merged(workers), r.checkBudget()
+}
+
+// readSplit gives each worker a part of one request.
+func (r *run) readSplit(ctx context.Context, q Splitter, req model.SelectRequest, workers []*worker, g *grid) error {
+	its, err := q.SelectSplit(ctx, req, len(workers))
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for i, w := range workers {
+		group.Go(func() (err error) {
+			defer recovered(&err)
+			return r.readFrom(ctx, its[i], req.TimesOnly, w, g)
+		})
+	}
+	return group.Wait()
+}
+
+// readSlices has the workers read one range of time after the other.
+func (r *run) readSlices(ctx context.Context, ranges []model.TimeRange, req model.SelectRequest, workers []*worker, g *grid) error {
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	for _, w := range workers {
@@ -106,21 +147,18 @@ func (r *run) readAll(ctx context.Context, n *logql.RangeAggregation, by *logql.
 			for i := next.Add(1) - 1; i < int64(len(ranges)); i = next.Add(1) - 1 {
 				req := req
 				req.Range = ranges[i]
-				if err := r.readSlice(ctx, req, w, g); err != nil {
+				it, err := r.e.querier.Select(ctx, req)
+				if err != nil {
+					return err
+				}
+				if err := r.readFrom(ctx, it, req.TimesOnly, w, g); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
 	}
-	err := group.Wait()
-	for _, w := range workers {
-		r.stats.add(w.stats)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return merged(workers), r.checkBudget()
+	return group.Wait()
 }
 
 // cut divides a range at multiples of width, or of more where it is very long.
@@ -141,11 +179,8 @@ func cut(span model.TimeRange, width int64) []model.TimeRange {
 	return out
 }
 
-func (r *run) readSlice(ctx context.Context, req model.SelectRequest, w *worker, g *grid) (err error) {
-	it, err := r.e.querier.Select(ctx, req)
-	if err != nil {
-		return err
-	}
+// readFrom aggregates everything that an iterator gives, and closes it.
+func (r *run) readFrom(ctx context.Context, it model.BatchIterator, timesOnly bool, w *worker, g *grid) (err error) {
 	defer func() {
 		w.stats.Add(it.Stats())
 		err = errors.Join(err, it.Close())
@@ -165,7 +200,7 @@ func (r *run) readSlice(ctx context.Context, req model.SelectRequest, w *worker,
 		if err != nil {
 			return err
 		}
-		if req.TimesOnly {
+		if timesOnly {
 			for ; streams < len(batch.Streams); streams++ {
 				if !w.x.StreamSuffices(batch.Streams[streams]) {
 					return errNeedMetadata
