@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"regexp"
 	"slices"
@@ -52,18 +53,12 @@ type serverVocabulary struct {
 func (v *serverVocabulary) server() *remote {
 	if v.remote == nil && !v.failed {
 		quiet := *v.app
-		quiet.ErrOut = discard{}
-		v.target.namespace = installNamespace(v.app)
+		quiet.ErrOut = io.Discard
 		r, done, err := quiet.connect(v.ctx, v.target)
 		v.remote, v.done, v.failed = r, done, err != nil
 	}
 	return v.remote
 }
-
-// discard is where notes of a completion go.
-type discard struct{}
-
-func (discard) Write(b []byte) (int, error) { return len(b), nil }
 
 func (v *serverVocabulary) close() {
 	if v.remote != nil {
@@ -105,8 +100,16 @@ func (v *serverVocabulary) fields(query string) []string {
 	return names
 }
 
-// ask runs f with the vocabulary of a command's server.
+// ask runs f with the vocabulary of a command's server; -n names where it is
+// installed.
 func (a *app) ask(cmd *cobra.Command, t *target, f func(v vocabulary)) {
+	at := *t
+	at.namespace = installNamespace(a)
+	a.askUsual(cmd, &at, f)
+}
+
+// askUsual is ask for a command whose -n names something else.
+func (a *app) askUsual(cmd *cobra.Command, t *target, f func(v vocabulary)) {
 	ctx := cmd.Context()
 	if ctx == nil {
 		ctx = context.Background()

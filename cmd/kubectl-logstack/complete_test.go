@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -135,8 +136,7 @@ func TestSplitLine(t *testing.T) {
 // TestCompleteBash asks as the script for bash does: word is what readline is
 // going to replace.
 func TestCompleteBash(t *testing.T) {
-	addr := startCollector(t)
-	t.Setenv("LOGSTACK_ADDR", addr)
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
 	loki := documentedLoki(t)
 	for _, tc := range []struct{ line, word, want string }{
 		{`kubectl logstack lab`, `lab`, "space labels"},
@@ -154,6 +154,10 @@ func TestCompleteBash(t *testing.T) {
 		{`kubectl logstack volume --addr LOKI --by app,n`, `app,n`, `nospace app,namespace`},
 		{`kubectl logstack fields --addr LOKI '{app="web"}' t`, `t`, `space took|trace_id`},
 		{`kubectl logstack delete cancel --addr LOKI `, ``, `space 5f7ef3c1`},
+		{`kubectl logstack logs -n shop --addr LOKI d`, `d`, `nospace db-0|deploy/|ds/`},
+		{`kubectl logstack logs -A --addr LOKI web`, `web`, `space web-0|web-1`},
+		{`kubectl logstack logs -A --addr LOKI deploy/w`, `deploy/w`, ``},
+		{`kubectl logstack logs --addr LOKI -c a`, `a`, `space app`},
 		{`kubectl logstack query --addr http://127.0.0.1:1 '{na`, `{na`, ""},
 		{`kubectl logstack query '{a="b"}' x`, `x`, ""},
 		{`kubectl`, `kubectl`, ""},

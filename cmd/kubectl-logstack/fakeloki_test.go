@@ -42,12 +42,17 @@ type fakeLoki struct {
 func (l *fakeLoki) start() *remote {
 	srv := httptest.NewServer(l)
 	l.t.Cleanup(srv.Close)
-	r, err := (&lokiEnv{authHeader: "Authorization"}).connect(srv.URL)
+	return testRemote(l.t, srv.URL)
+}
+
+// testRemote asks a URL, says nothing and does not wait.
+func testRemote(t *testing.T, addr string) *remote {
+	c, err := (&lokiEnv{authHeader: "Authorization"}).connect(addr)
 	if err != nil {
-		l.t.Fatal(err)
+		t.Fatal(err)
 	}
-	l.t.Cleanup(r.HTTP.CloseIdleConnections)
-	return r
+	t.Cleanup(c.HTTP.CloseIdleConnections)
+	return &remote{Client: c, note: func(string) {}, backoff: func(int) time.Duration { return 0 }}
 }
 
 func (l *fakeLoki) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -179,11 +184,13 @@ func times(stream string, base time.Time, step time.Duration, n int) []fakeEntry
 func documentedLoki(t *testing.T) string {
 	base := time.Date(2026, 3, 5, 12, 0, 0, 0, time.UTC)
 	l := &fakeLoki{t: t, maxLimit: 5000, entries: times("web", base, 10*time.Second, 4), answers: map[string]string{
-		"GET /loki/api/v1/labels":            `{"status":"success","data":["app","namespace"]}`,
-		"GET /loki/api/v1/label/app/values":  `{"status":"success","data":["db","web"]}`,
-		"GET /loki/api/v1/label/nope/values": `{"status":"success"}`,
-		"GET /loki/api/v1/series":            `{"status":"success","data":[{"app":"web","namespace":"shop","pod":"web-1"},{"app":"web","namespace":"shop","pod":"web-0"},{"app":"db"}]}`,
-		"GET /loki/api/v1/index/stats":       `{"streams":2,"chunks":17,"bytes":1234567,"entries":8901}`,
+		"GET /loki/api/v1/labels":                 `{"status":"success","data":["app","namespace"]}`,
+		"GET /loki/api/v1/label/app/values":       `{"status":"success","data":["db","web"]}`,
+		"GET /loki/api/v1/label/pod/values":       `{"status":"success","data":["db-0","web-0","web-1"]}`,
+		"GET /loki/api/v1/label/container/values": `{"status":"success","data":["app"]}`,
+		"GET /loki/api/v1/label/nope/values":      `{"status":"success"}`,
+		"GET /loki/api/v1/series":                 `{"status":"success","data":[{"app":"web","namespace":"shop","pod":"web-1"},{"app":"web","namespace":"shop","pod":"web-0"},{"app":"db"}]}`,
+		"GET /loki/api/v1/index/stats":            `{"streams":2,"chunks":17,"bytes":1234567,"entries":8901}`,
 		"GET /loki/api/v1/index/volume": `{"status":"success","data":{"resultType":"vector","result":[` +
 			`{"metric":{"namespace":"shop"},"value":[1772712060,"9000000"]},{"metric":{"namespace":"dev"},"value":[1772712060,"1200000"]},{"metric":{},"value":[1772712060,"17"]}],"stats":{}}}`,
 		"GET /loki/api/v1/index/volume_range": `{"status":"success","data":{"resultType":"matrix","result":[` +

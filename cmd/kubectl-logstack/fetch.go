@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
@@ -19,10 +20,100 @@ import (
 const pageSize = 5000
 
 // entries hands the lines of a log query to each, in the order of the request,
-// as many as there are (Limit 0) or up to Limit: as a stream where the server
-// has one, else page by page. Memory does not grow with the number of lines.
-// An error of each ends it and is returned as it is.
+// as many as there are (Limit 0) or up to Limit. Memory does not grow with the
+// number of lines. A connection that breaks on the way is taken up again where
+// it broke. An error of each ends it and is returned as it is.
 func (r *remote) entries(ctx context.Context, req lokiapi.RangeRequest, each func(row) error) error {
+	var last []row // what was handed on of the last timestamp
+	n := 0
+	for failed := 0; ; {
+		before, known := n, map[string]int{}
+		for _, e := range last {
+			known[identity(e)]++
+		}
+		err := r.read(ctx, goOn(req, last, n), func(e row) error {
+			if len(known) > 0 && e.Timestamp == last[0].Timestamp {
+				if id := identity(e); known[id] > 0 {
+					known[id]--
+					return nil
+				}
+			}
+			if len(last) > 0 && e.Timestamp != last[0].Timestamp {
+				last, known = last[:0], nil
+			}
+			last = append(last, e)
+			n++
+			if err := each(e); err != nil {
+				return &finalError{err}
+			}
+			return nil
+		})
+		if n > before {
+			failed = 0
+		}
+		var final *finalError
+		switch {
+		case errors.As(err, &final):
+			return final.err
+		case err == nil, ctx.Err() != nil, n == 0, !mayPass(err):
+			return err
+		}
+		if failed++; failed > maxReconnects {
+			return err
+		}
+		if serr := r.again(ctx, failed, err); serr != nil {
+			return serr
+		}
+	}
+}
+
+// goOn is the request for what comes behind n entries; last are those of the
+// last timestamp, which come again.
+func goOn(req lokiapi.RangeRequest, last []row, n int) lokiapi.RangeRequest {
+	if len(last) == 0 {
+		return req
+	}
+	if req.Limit > 0 {
+		req.Limit -= n - len(last)
+	}
+	if req.Direction == model.Forward {
+		req.Start = time.Unix(0, last[0].Timestamp)
+	} else {
+		req.End = time.Unix(0, last[0].Timestamp+1) // the end is not part of the range
+	}
+	return req
+}
+
+// finalError is one that another try does not mend.
+type finalError struct{ err error }
+
+func (e *finalError) Error() string { return e.err.Error() }
+
+// mayPass tells failures of the way and of a server that is starting from
+// answers that stay as they are.
+func mayPass(err error) bool {
+	if status := asStatus(err); status != nil {
+		return status.Code >= 500 || status.Code == http.StatusTooManyRequests
+	}
+	var said *lokiapi.TailError
+	var same *sameTimeError
+	return !errors.As(err, &said) && !errors.As(err, &same)
+}
+
+// maxReconnects is how often in a row something is tried again in vain.
+const maxReconnects = 5
+
+func reconnectBackoff(n int) time.Duration { return time.Second << min(n, 4) }
+
+// again says what failed and waits before the next try.
+func (r *remote) again(ctx context.Context, failed int, err error) error {
+	r.note("the connection broke (" + firstLineOf(explainAnswer(err)) + "); taking it up again")
+	return sleep(ctx, r.backoff(failed-1))
+}
+
+// read gets the lines as a stream where the server has one and they are many,
+// else page by page.
+func (r *remote) read(ctx context.Context, req lokiapi.RangeRequest, each func(row) error) error {
 	if req.Limit > 0 && req.Limit <= pageSize {
 		return r.pages(ctx, req, each)
 	}

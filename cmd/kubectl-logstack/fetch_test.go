@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -96,6 +99,81 @@ func TestExportStops(t *testing.T) {
 	}
 }
 
+// TestExportGoesOn breaks an export of ours after every few entries: each comes
+// once nevertheless, in order, also where many share a timestamp.
+func TestExportGoesOn(t *testing.T) {
+	base := time.Unix(1700000000, 0).UnixNano()
+	const total = 100
+	var all []fakeEntry
+	for i := range total {
+		all = append(all, fakeEntry{"a", base + int64(i/7), fmt.Sprint("line ", i/2)}) // twins among them
+	}
+	breaks := 0
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != lokiapi.ExportPath {
+			http.NotFound(w, r)
+			return
+		}
+		start, _ := strconv.ParseInt(r.URL.Query().Get("start"), 10, 64)
+		end, _ := strconv.ParseInt(r.URL.Query().Get("end"), 10, 64)
+		backward := r.URL.Query().Get("direction") == "backward"
+		sent := 0
+		for i := range all {
+			e := all[i]
+			if backward {
+				e = all[total-1-i]
+			}
+			if e.ts < start || e.ts >= end {
+				continue
+			}
+			if sent++; sent > 11 {
+				breaks++
+				return
+			}
+			fmt.Fprintf(w, `{"labels":{"app":"a"},"timestamp":"%d","line":%q}`+"\n", e.ts, e.line) //nolint:errcheck // the client would notice
+		}
+		fmt.Fprintln(w, `{"event":"end"}`) //nolint:errcheck // the client would notice
+	}))
+	defer srv.Close()
+	for _, d := range []model.Direction{model.Forward, model.Backward} {
+		breaks = 0
+		var got []string
+		err := testRemote(t, srv.URL).entries(t.Context(), lokiapi.RangeRequest{Query: `{app="a"}`, Start: time.Unix(0, base), End: time.Unix(0, base+total), Direction: d}, func(e row) error {
+			got = append(got, e.Line)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for _, e := range all {
+			want = append(want, e.line)
+		}
+		if d == model.Backward {
+			slices.Reverse(want)
+		}
+		if diff := cmp.Diff(want, got); diff != "" || breaks < 5 {
+			t.Errorf("%s, %d breaks: %s", d, breaks, diff)
+		}
+	}
+}
+
+// TestExportRefused does not try again what is refused, or never began.
+func TestExportRefused(t *testing.T) {
+	for _, code := range []int{400, 503} {
+		asked := 0
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			asked++
+			w.WriteHeader(code)
+		}))
+		err := testRemote(t, srv.URL).entries(t.Context(), lokiapi.RangeRequest{Query: `{app="a"}`}, func(row) error { return nil })
+		if status := asStatus(err); status == nil || status.Code != code || asked != 1 {
+			t.Errorf("%d: asked %d times, %v", code, asked, err)
+		}
+		srv.Close()
+	}
+}
+
 // memoryPrinter collects lines.
 type memoryPrinter struct {
 	lines []string
@@ -129,11 +207,8 @@ func TestFollowReconnects(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	p := &memoryPrinter{limit: 8, stop: stop}
 	var notes []string
-	f := &follower{
-		remote: l.start(), query: `{app=~".+"}`, out: p,
-		note:    func(s string) { notes = append(notes, s) },
-		backoff: func(int) time.Duration { return 0 },
-	}
+	f := &follower{remote: l.start(), query: `{app=~".+"}`, out: p}
+	f.remote.note = func(s string) { notes = append(notes, s) }
 	if err := f.run(ctx, base, 100); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
@@ -151,10 +226,7 @@ func TestFollowGivesUp(t *testing.T) {
 	base := time.Unix(1700000000, 0)
 	for name, tails := range map[string][][]fakeEntry{"at once": nil, "later": {times("a", base, time.Second, 2)}} {
 		l := &fakeLoki{t: t, maxLimit: 5000, tails: tails}
-		f := &follower{
-			remote: l.start(), query: `{app="a"}`, out: &memoryPrinter{},
-			note: func(string) {}, backoff: func(int) time.Duration { return 0 },
-		}
+		f := &follower{remote: l.start(), query: `{app="a"}`, out: &memoryPrinter{}}
 		var status *lokiapi.StatusError
 		if err := f.run(t.Context(), base, 100); !errors.As(err, &status) || status.Code != 400 {
 			t.Errorf("%s: %v", name, err)

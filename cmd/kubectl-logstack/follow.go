@@ -7,7 +7,6 @@ import (
 	"hash/maphash"
 	"io"
 	"maps"
-	"net/http"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -29,14 +28,11 @@ func (r *remote) tail(ctx context.Context, req lokiapi.TailRequest) (stream *lok
 
 // followLines prints the newest lines since start and goes on with live ones
 // until the context ends. A broken connection is taken up again where it broke.
-func followLines(ctx context.Context, a *app, r *remote, query string, start time.Time, limit int, p linePrinter) error {
+func followLines(ctx context.Context, r *remote, query string, start time.Time, limit int, p linePrinter) error {
 	if limit == 0 {
 		limit = pageSize
 	}
-	f := &follower{
-		remote: r, query: query, out: p, backoff: reconnectBackoff,
-		note: func(text string) { fmt.Fprintln(a.ErrOut, "note: "+text) },
-	}
+	f := &follower{remote: r, query: query, out: p}
 	err := f.run(ctx, start, limit)
 	if ferr := p.flush(); ferr != nil && err == nil {
 		err = ferr
@@ -49,25 +45,10 @@ type follower struct {
 	remote *remote
 	query  string
 	out    linePrinter
-	// note tells of trouble that is being dealt with.
-	note func(string)
-	// backoff is the wait before the n-th try in a row, counted from 0.
-	backoff func(n int) time.Duration
-
 	recent recent
 	// again are entries that were shown and come again after a new beginning.
 	again map[entryKey]int
 }
-
-// maxReconnects is how often in a row a tail is opened in vain.
-const maxReconnects = 5
-
-func reconnectBackoff(n int) time.Duration { return time.Second << min(n, 4) }
-
-// finalError is one that another try does not mend.
-type finalError struct{ err error }
-
-func (e *finalError) Error() string { return e.err.Error() }
 
 // run follows until the context ends or the server cannot be reached. The
 // context's end is context.Canceled.
@@ -91,8 +72,7 @@ func (f *follower) run(ctx context.Context, start time.Time, limit int) error {
 		if ferr := f.out.flush(); ferr != nil {
 			return ferr
 		}
-		f.note("the connection broke (" + firstLineOf(explainAnswer(err)) + "); taking it up again")
-		if sleep(ctx, f.backoff(failed-1)) != nil {
+		if f.remote.again(ctx, failed, err) != nil {
 			return context.Canceled
 		}
 	}
@@ -165,8 +145,7 @@ func (f *follower) show(r row) error {
 // classify tells refusals, which stay, from failures, which may pass. A follow
 // that never began is not tried again.
 func (f *follower) classify(err error) error {
-	var status *lokiapi.StatusError
-	if f.recent.total == 0 || errors.As(err, &status) && status.Code < 500 && status.Code != http.StatusTooManyRequests {
+	if f.recent.total == 0 || !mayPass(err) {
 		return &finalError{err}
 	}
 	return err

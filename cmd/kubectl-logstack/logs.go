@@ -35,7 +35,8 @@ What to show is named as in kubectl and stern:
   web-7d4b9c-x2x8p   the pod of this name
   web                the pods whose name is web or starts with web-
   deploy/web         all pods that a deployment ever had (also sts, ds, job, cronjob, rs, pod)
-  'web|api'          a regular expression found anywhere in the pod's name`,
+  'web|api'          a regular expression found anywhere in the pod's name
+` + targetHelp,
 		Example: `  # the last hour of a deployment, all its pods
   kubectl logstack logs deploy/checkout
 
@@ -53,12 +54,9 @@ What to show is named as in kubectl and stern:
 			}
 			return nil
 		},
+		ValidArgsFunction: a.completePods(f),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			what := ""
-			if len(args) == 1 {
-				what = args[0]
-			}
-			return runLogs(cmd.Context(), a, f, what)
+			return runLogs(cmd.Context(), a, f, argOr(args, 0, ""))
 		},
 	}
 	fl := cmd.Flags()
@@ -69,20 +67,16 @@ What to show is named as in kubectl and stern:
 	fl.BoolVarP(&f.follow, "follow", "f", false, "Go on with new lines as they are collected, until Ctrl-C.")
 	fl.BoolVarP(&f.all, "all-namespaces", "A", false, "Pods of all namespaces instead of that of the context or -n.")
 	fl.StringVar(&f.grep, "grep", "", "Only lines in which this regular expression is found.")
-	fl.StringVarP(&f.format, "output", "o", "text", "text, raw (lines only), jsonl, json or table.")
 	fl.BoolVar(&f.utc, "utc", false, "Print times in UTC instead of the local time zone.")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(lineFormats, cobra.ShellCompDirectiveNoFileComp))
+	addFormatFlag(cmd, &f.format, lineFormats)
+	_ = cmd.RegisterFlagCompletionFunc("container", a.completePodLabel(f, "container"))
 	return cmd
 }
 
 func runLogs(ctx context.Context, a *app, f *logsFlags, what string) error {
-	namespace := ""
-	if !f.all {
-		ns, _, err := a.flags.ToRawKubeConfigLoader().Namespace()
-		if err != nil && f.addr == "" {
-			return err
-		}
-		namespace = ns
+	namespace, err := f.podNamespace(a)
+	if err != nil {
+		return err
 	}
 	query, err := logsQuery(what, namespace, f.container, f.grep)
 	if err != nil {
@@ -115,7 +109,7 @@ func runLogs(ctx context.Context, a *app, f *logsFlags, what string) error {
 		case limit == 0:
 			limit = -1
 		}
-		return followLines(ctx, a, client, query, start, limit, p)
+		return followLines(ctx, client, query, start, limit, p)
 	}
 	if f.tail == 0 {
 		return p.flush()
@@ -130,6 +124,48 @@ func runLogs(ctx context.Context, a *app, f *logsFlags, what string) error {
 			what, where, start.Format(time.DateTime), query)
 	}
 	return err
+}
+
+// podNamespace is where the pods are: that of -n or of the context; "" is all.
+func (f *logsFlags) podNamespace(a *app) (string, error) {
+	if f.all {
+		return "", nil
+	}
+	ns, _, err := a.flags.ToRawKubeConfigLoader().Namespace()
+	if err != nil && f.addr == "" {
+		return "", err
+	}
+	return ns, nil
+}
+
+// completePods completes the names of pods that have lines, and the kinds.
+func (a *app) completePods(f *logsFlags) completeFunc {
+	pods := a.completePodLabel(f, "pod")
+	return func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 || strings.Contains(toComplete, "/") {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		out, d := pods(cmd, args, toComplete)
+		if toComplete != "" {
+			if kinds := withPrefix([]string{"deploy/", "sts/", "ds/", "job/", "cronjob/"}, toComplete); len(kinds) > 0 {
+				out, d = append(out, kinds...), d|cobra.ShellCompDirectiveNoSpace
+			}
+		}
+		return out, d
+	}
+}
+
+// completePodLabel completes values of a label among the streams of a
+// namespace.
+func (a *app) completePodLabel(f *logsFlags, name string) completeFunc {
+	return func(cmd *cobra.Command, _ []string, toComplete string) (out []string, d cobra.ShellCompDirective) {
+		selector := ""
+		if ns, err := f.podNamespace(a); err == nil && ns != "" {
+			selector = fmt.Sprintf("{namespace=%q}", ns)
+		}
+		a.askUsual(cmd, &f.target, func(v vocabulary) { out = withPrefix(v.values(name, selector), toComplete) })
+		return out, cobra.ShellCompDirectiveNoFileComp
+	}
 }
 
 // Generated parts of pod names, as the controllers make them

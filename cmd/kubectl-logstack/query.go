@@ -162,7 +162,7 @@ func runQuery(ctx context.Context, a *app, f *queryFlags, query string) error {
 	}
 	defer done()
 	if f.follow {
-		return followLines(ctx, a, client, query, start, f.limit, p)
+		return followLines(ctx, client, query, start, f.limit, p)
 	}
 	n, err := showLines(ctx, a, client, query, start, end, f.limit, f.forward, p)
 	if err != nil {

@@ -143,7 +143,7 @@ func (e *lokiEnv) header() http.Header {
 }
 
 // connect makes a client for a URL. Nothing is sent.
-func (e *lokiEnv) connect(addr string) (*remote, error) {
+func (e *lokiEnv) connect(addr string) (*lokiapi.Client, error) {
 	u, err := url.Parse(addr)
 	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, usagef("--addr %q is not a URL such as http://localhost:3100", redacted(addr))
@@ -170,11 +170,11 @@ func (e *lokiEnv) connect(addr string) (*remote, error) {
 	if e.retries > 0 {
 		rt = &retrier{next: transport, retries: e.retries, min: e.minBackoff, max: e.maxBackoff}
 	}
-	return &remote{&lokiapi.Client{
+	return &lokiapi.Client{
 		HTTP:    &http.Client{Transport: rt, CheckRedirect: sameHost},
 		BaseURL: strings.TrimSuffix(u.String(), "/"),
 		Header:  h,
-	}}, nil
+	}, nil
 }
 
 func (e *lokiEnv) tls() (*tls.Config, error) {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
@@ -48,7 +49,23 @@ func (t *target) addFlags(a *app, cmd *cobra.Command) {
 }
 
 // remote is the server that a command asks.
-type remote struct{ *lokiapi.Client }
+type remote struct {
+	*lokiapi.Client
+	// note tells of trouble that is being dealt with.
+	note func(string)
+	// backoff is the wait before the n-th new try in a row, counted from 0.
+	backoff func(n int) time.Duration
+}
+
+// remote wraps a client that tells of its troubles on stderr.
+func (a *app) remote(c *lokiapi.Client) *remote {
+	return &remote{Client: c, backoff: reconnectBackoff, note: func(text string) {
+		if a.err().Interactive {
+			fmt.Fprint(a.ErrOut, "\r\x1b[K") // a progress bar may be there
+		}
+		fmt.Fprintln(a.ErrOut, "note: "+text)
+	}}
+}
 
 // serviceIn names the collector's Service of an installation.
 func serviceIn(namespace string) kube.Service {
@@ -73,8 +90,8 @@ func (a *app) connect(ctx context.Context, t target) (*remote, func(), error) {
 		}
 	}
 	if t.addr != "" {
-		r, err := env.connect(t.addr)
-		return r, func() {}, err
+		client, err := env.connect(t.addr)
+		return a.remote(client), func() {}, err
 	}
 	if t.service != "" {
 		if _, err := parseService(t.service); err != nil {
@@ -93,7 +110,7 @@ func (a *app) connect(ctx context.Context, t target) (*remote, func(), error) {
 		fmt.Fprintln(a.ErrOut, "note: "+conn.Note)
 	}
 	client := &lokiapi.Client{HTTP: conn.HTTP, BaseURL: conn.BaseURL, Header: env.header()}
-	return &remote{client}, conn.Close, nil
+	return a.remote(client), conn.Close, nil
 }
 
 // namesCluster says whether the command line names a cluster, which is then

@@ -212,7 +212,7 @@ func TestLokiEnv(t *testing.T) {
 				}
 				return ""
 			})
-			var r *remote
+			var r *lokiapi.Client
 			if err == nil {
 				r, err = env.connect(strings.Replace(srv.URL, "http://", "http://"+tc.user, 1))
 			}
@@ -352,10 +352,9 @@ func TestTailThroughServiceProxy(t *testing.T) {
 	defer conn.Close()
 	ctx, stop := context.WithCancel(t.Context())
 	p := &memoryPrinter{limit: 3, stop: stop}
-	f := &follower{
-		remote: &remote{&lokiapi.Client{HTTP: conn.HTTP, BaseURL: conn.BaseURL}},
-		query:  `{app="a"}`, out: p, note: func(string) {}, backoff: reconnectBackoff,
-	}
+	r := testRemote(t, conn.BaseURL)
+	r.Client = &lokiapi.Client{HTTP: conn.HTTP, BaseURL: conn.BaseURL}
+	f := &follower{remote: r, query: `{app="a"}`, out: p}
 	if err := f.run(ctx, base, 100); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
