@@ -15,13 +15,13 @@ import (
 
 // Category 05: Services and DNS.
 func serviceChecks() []Check {
-	return []Check{
+	list := []Check{
 		{
 			Code: "LS0501", Severity: Error, Title: "every host that log traffic goes to exists",
 			Explain: "Every URL and host in collectors' configurations, Grafana's datasources and Loki's own configuration is resolved as a pod of the consumer's namespace would: search list, ndots:5, cluster domain. A name that is no Service gives \"no such host\". Our own Service has to exist as well.",
 			Fix:     "write the name of a Service that exists: kubectl get svc -n NAMESPACE",
-			Needs:   []snapshot.Input{snapshot.Services}, Uses: []snapshot.Input{snapshot.StatefulSets},
-			Applies: hasOurs,
+			Needs:   []snapshot.Input{snapshot.Services}, Uses: append([]snapshot.Input{snapshot.StatefulSets, snapshot.Namespaces}, trafficInputs...),
+			Applies: func(s *snapshot.Snapshot) bool { return hasOurs(s) || len(traffic(s)) > 0 },
 			Run:     checkHosts,
 		},
 		{
@@ -41,14 +41,7 @@ func serviceChecks() []Check {
 			Run:     checkTargetPorts,
 		},
 	}
-}
-
-func checkHosts(s *snapshot.Snapshot) []Finding {
-	if _, ok := snapshot.Find(s.Services(), s.Namespace, s.Name); ok || ours(s) == nil || !s.Covers(snapshot.Services, s.Namespace) {
-		return nil
-	}
-	return []Finding{{Status: Error, Ref: ownService(s), Detail: "the collector is there and its Service is not: the name " + s.Name + "." + s.Namespace + ".svc does not resolve",
-		Fix: install.Command(s.Namespace, "install") + " (puts back what is missing)", Explains: []string{"LS1008"}}}
+	return slices.Concat(list[:1], hostChecks(), nameChecks(), list[1:])
 }
 
 // logServices are the Services of log products, known by their labels.
