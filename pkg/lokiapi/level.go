@@ -114,7 +114,8 @@ func DefaultLevelFields() []string {
 // Levels finds the severity of entries. It is immutable and safe for
 // concurrent use.
 type Levels struct {
-	fields []levelField
+	fields  []levelField
+	longest int // length of a name
 	// byLength finds the fields with a name of some length; longer names are
 	// in the last.
 	byLength [maxFieldLength + 1][]levelField
@@ -140,6 +141,7 @@ func NewLevels(fields []string) *Levels {
 			continue
 		}
 		f := levelField{name: name, rank: i}
+		v.longest = max(v.longest, len(name))
 		v.fields = append(v.fields, f)
 		n := min(len(name), maxFieldLength)
 		v.byLength[n] = append(v.byLength[n], f)
@@ -161,6 +163,9 @@ func (v *Levels) rank(name string) int {
 
 // foldedRank is rank without regard to case.
 func (v *Levels) foldedRank(name string) int {
+	if name == "" {
+		return -1
+	}
 	for _, f := range v.byLength[min(len(name), maxFieldLength)] {
 		if len(f.name) == len(name) && f.name[0]|0x20 == name[0]|0x20 && strings.EqualFold(f.name, name) {
 			return f.rank

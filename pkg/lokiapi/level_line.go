@@ -93,16 +93,12 @@ func (v *Levels) jsonLevel(s string) string {
 			}
 		case '"':
 			key, next := jsonSpan(s, i)
-			i = next
-			if depth > maxLevelDepth || v.rank(key) < 0 {
+			i = skipBlanks(s, next)
+			if depth > maxLevelDepth || i >= len(s) || s[i] != ':' || v.rank(key) < 0 {
 				continue
 			}
-			j := skipBlanks(s, i)
-			if j >= len(s) || s[j] != ':' {
-				continue
-			}
-			if j = skipBlanks(s, j+1); j < len(s) && s[j] == '"' {
-				value, _ := jsonSpan(s, j)
+			if i = skipBlanks(s, i+1); i < len(s) && s[i] == '"' {
+				value, _ := jsonSpan(s, i)
 				return value
 			}
 		default:
@@ -149,38 +145,48 @@ func (v *Levels) logfmtLevel(s string) string {
 		if n < 0 {
 			break
 		}
-		key := logfmtKey(s[from : from+n])
+		// A word that begins behind another '=' is a value with a '=' in it.
+		key, found := logfmtKey(s[from:from+n], v.longest)
+		found = found || from == 0
 		value := from + n + 1
-		end := value
-		var text string
+		from = value
 		if value < len(s) && s[value] == '"' {
-			text, end = jsonSpan(s, value)
-		} else {
-			for end < len(s) && !isSpace(s[end]) {
-				end++
+			var text string
+			if text, from = jsonSpan(s, value); !found {
+				continue
 			}
-			text = s[value:end]
-		}
-		from = end
-		if key == "" {
-			continue
-		}
-		if rank := v.foldedRank(key); rank >= 0 && rank < best {
-			if best, level = rank, text; rank == 0 {
-				break
+			if rank := v.foldedRank(key); rank >= 0 && rank < best {
+				best, level = rank, text
 			}
+		} else if found {
+			if rank := v.foldedRank(key); rank >= 0 && rank < best {
+				best, level = rank, firstWord(s[value:])
+			}
+		}
+		if best == 0 {
+			break
 		}
 	}
 	return level
 }
 
-// logfmtKey is the last word of what stands before a '='.
-func logfmtKey(s string) string {
+// logfmtKey is the last word of what stands before a '=', and whether something
+// stands before that. Words that are longer than longest are cut.
+func logfmtKey(s string, longest int) (key string, found bool) {
 	i := len(s)
-	for i > 0 && !isSpace(s[i-1]) && s[i-1] != '"' {
+	for i > 0 && len(s)-i <= longest && !isSpace(s[i-1]) && s[i-1] != '"' {
 		i--
 	}
-	return s[i:]
+	return s[i:], i > 0
+}
+
+func firstWord(s string) string {
+	for i := range len(s) {
+		if isSpace(s[i]) {
+			return s[:i]
+		}
+	}
+	return s
 }
 
 // Classes of bytes for wordLevel.

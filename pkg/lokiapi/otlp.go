@@ -2,11 +2,9 @@ package lokiapi
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"math"
-	"strconv"
 	"strings"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -21,12 +19,17 @@ import (
 // each of its records, so what a request stands for can be many times its size.
 const OTLPPart = 2 << 20
 
+// otlpRepeats bounds the metadata that a body of n bytes may stand for: records
+// of two bytes would otherwise write gigabytes. Real ones repeat their resource
+// for some ten times their size.
+func otlpRepeats(n int) int { return 64*n + OTLPPart }
+
 // OTLP decodes an ExportLogsServiceRequest in protobuf and hands it to store,
 // in parts of about [OTLPPart] bytes. A part aliases body and is valid until
 // store returns; an error of store ends the decoding and is returned. The
 // result counts all parts; its Batch is empty.
 func (d *Decoder) OTLP(body []byte, store func(*model.Batch) error) (*Push, error) {
-	o := otlpPush{p: d.start(), d: d, store: store, now: uint64(d.now().UnixNano())}
+	o := otlpPush{p: d.start(), d: d, store: store, now: uint64(d.now().UnixNano()), size: len(body), left: otlpRepeats(len(body))}
 	err := o.request(body)
 	if err == nil {
 		err = o.flush()
@@ -94,6 +97,8 @@ type otlpPush struct {
 	store func(*model.Batch) error
 	now   uint64
 	held  int // bytes of the part
+	size  int // of the body
+	left  int // bytes that may come from repeating attributes
 
 	names   [3]map[string]otlpName // by otlpLevel
 	stream  []labels.Label         // of the resource
@@ -103,21 +108,6 @@ type otlpPush struct {
 	key     []byte
 	current *streamInfo // whose span is open
 	base    *streamInfo // of the resource, nil until it is needed
-}
-
-// otlpLevel says to whom an attribute belongs.
-type otlpLevel int
-
-const (
-	ofResource otlpLevel = iota
-	ofScope
-	ofRecord
-)
-
-// otlpName is what is known of an attribute by its name.
-type otlpName struct {
-	name   string // as a label name
-	action OTLPAction
 }
 
 func (o *otlpPush) request(body []byte) error {
@@ -257,6 +247,9 @@ func (o *otlpPush) record(b []byte) error {
 	}
 	if len(p.entries) > before {
 		o.held += 64 + m.bytes
+		if o.left -= m.bytes; o.left < 0 {
+			return &TooLargeError{What: "bytes of attributes repeated in its records", Limit: otlpRepeats(o.size)}
+		}
 	}
 	if r.body.kind != valueString {
 		o.held += len(line)
@@ -411,139 +404,4 @@ func valueError(err error) error {
 		return &ProtoError{Message: "AnyValue", Err: err}
 	}
 	return err
-}
-
-// attribute reads a KeyValue and puts it where it belongs: among the labels,
-// into the metadata, or nowhere.
-func (o *otlpPush) attribute(m *metadata, stream *[]labels.Label, level otlpLevel, b []byte) error {
-	kv, err := readKeyValue(b)
-	if err != nil || kv.key == "" {
-		return err
-	}
-	known := o.lookup(level, kv.key)
-	if known.action == OTLPDrop || m.refusal(&o.d.limits) != "" { // the rest changes nothing
-		return nil
-	}
-	if known.action != OTLPLabel {
-		stream = nil
-	}
-	return o.flatten(m, stream, known.name, kv, 0)
-}
-
-// flatten adds a value under a name; those in a map each under a longer name.
-func (o *otlpPush) flatten(m *metadata, stream *[]labels.Label, name string, kv keyValue, depth int) error {
-	if kv.value.kind == valueMap {
-		if depth >= maxOTLPDepth {
-			return valueError(errTooDeep)
-		}
-		w := wire{message: "KeyValueList", b: kv.value.raw}
-		for w.next() {
-			if !w.is(1, protowire.BytesType) {
-				continue
-			}
-			inner, err := readKeyValue(w.raw)
-			if err != nil {
-				return err
-			}
-			if m.refusal(&o.d.limits) != "" {
-				return nil
-			}
-			if err := o.flatten(m, stream, OTLPName(name+"_"+inner.key), inner, depth+1); err != nil {
-				return err
-			}
-		}
-		return w.err
-	}
-	var value string
-	if kv.value.kind == valueString {
-		value = alias(kv.value.raw)
-	} else {
-		start := len(o.text.b)
-		err := o.text.text(kv.value)
-		value = alias(o.text.b[start:])
-		if errors.Is(err, errTooLong) {
-			m.bytes += o.d.limits.MaxMetadataBytes + 1
-			return nil
-		} else if err != nil {
-			return valueError(err)
-		}
-	}
-	if stream == nil {
-		m.put(&o.d.limits, name, value)
-	} else if value != "" && len(*stream) <= 2*o.d.limits.MaxLabelNames {
-		*stream = append(*stream, labels.Label{Name: name, Value: strings.ToValidUTF8(value, "\uFFFD")})
-	}
-	return nil
-}
-
-// lookup finds the label name and the action for an attribute.
-func (o *otlpPush) lookup(level otlpLevel, key string) otlpName {
-	known, ok := o.names[level][key]
-	if ok {
-		return known
-	}
-	rules := &o.d.otlp.resource
-	switch level {
-	case ofScope:
-		rules = &o.d.otlp.scope
-	case ofRecord:
-		rules = &o.d.otlp.record
-	}
-	key = strings.Clone(key)
-	known = otlpName{name: OTLPName(key), action: rules.action(key)}
-	if o.names[level] == nil || len(o.names[level]) >= maxCachedNames {
-		o.names[level] = map[string]otlpName{}
-	}
-	o.names[level][key] = known
-	return known
-}
-
-// field adds a text of the record, the scope or the resource itself.
-func (o *otlpPush) field(m *metadata, name string, value []byte) {
-	if len(value) > 0 {
-		m.put(&o.d.limits, name, alias(value))
-	}
-}
-
-// number adds a number that is not 0.
-func (o *otlpPush) number(m *metadata, name string, v int64) {
-	if v == 0 {
-		return
-	}
-	start := len(o.text.b)
-	o.text.b = strconv.AppendInt(o.text.b, v, 10)
-	m.put(&o.d.limits, name, alias(o.text.b[start:]))
-}
-
-// hex adds an id.
-func (o *otlpPush) hex(m *metadata, name string, id []byte) {
-	if len(id) == 0 {
-		return
-	}
-	start := len(o.text.b)
-	o.text.b = hex.AppendEncode(o.text.b, id)
-	m.put(&o.d.limits, name, alias(o.text.b[start:]))
-}
-
-func validUTF8(b []byte) string { return strings.ToValidUTF8(alias(b), "\uFFFD") }
-
-// OTLPName turns the name of an attribute into a label name as Loki does: every
-// other character becomes one '_', and key_ is put in front of a leading digit.
-// A name that is one already is returned as it is.
-func OTLPName(s string) string {
-	if isLabelName(s) || s == "" {
-		return s
-	}
-	b := make([]byte, 0, len(s)+len("key_"))
-	if c := s[0]; c >= '0' && c <= '9' {
-		b = append(b, "key_"...)
-	}
-	for _, r := range s {
-		if r < 0x80 && isNameByte(byte(r), false) {
-			b = append(b, byte(r))
-		} else {
-			b = append(b, '_')
-		}
-	}
-	return string(b)
 }
