@@ -51,6 +51,8 @@ type reader struct {
 	src      *sources
 	backward bool
 	noText   bool
+	// noLines says that nobody looks at lines, only at metadata.
+	noLines bool
 	// lean is the number of rows after which the reader may stop, 0 if it will read
 	// all.
 	lean int
@@ -384,6 +386,7 @@ func (r *reader) decode(p *part, cb *chunk.Block, from, to int, c *chunk.Choice)
 		}
 		r.dec = d
 	}
+	c.NoLines = r.noLines
 	if err := cb.DecodeSome(r.dec, &r.decoded, from, to, c); err != nil {
 		return err
 	}
@@ -391,7 +394,7 @@ func (r *reader) decode(p *part, cb *chunk.Block, from, to int, c *chunk.Choice)
 	for _, l := range r.decoded.Lines {
 		n += int64(len(l))
 	}
-	r.countDecoded(len(r.decoded.Lines), n, int64(p.chunk.Size))
+	r.countDecoded(len(r.decoded.Timestamps), n, int64(p.chunk.Size))
 	return nil
 }
 
@@ -419,6 +422,8 @@ type lineOf struct {
 	// text of a run.
 	p    *part
 	text []byte
+	// none says that there are no lines.
+	none bool
 }
 
 func (l lineOf) at(row uint32) int {
@@ -431,7 +436,10 @@ func (l lineOf) at(row uint32) int {
 func (l lineOf) stream(row uint32) uint32 { return l.rows.Stream[l.at(row)] }
 
 func (l lineOf) line(row uint32) string {
-	if l.rows != nil {
+	switch {
+	case l.none:
+		return ""
+	case l.rows != nil:
 		return l.rows.Lines[l.at(row)]
 	}
 	return l.p.run.Line(l.text, int(row))
@@ -456,6 +464,9 @@ func (l lineOf) hasMeta() bool {
 
 // text decodes the lines of the cursor's rows [c.first, to).
 func (r *reader) text(c *cursor, to int) (lineOf, error) {
+	if c.p.blk == nil && r.noLines {
+		return lineOf{p: c.p, none: true}, nil
+	}
 	if c.p.blk == nil {
 		t, err := r.runText(c.p)
 		return lineOf{p: c.p, text: t}, err
@@ -468,13 +479,13 @@ func (r *reader) text(c *cursor, to int) (lineOf, error) {
 	lo, hi := rowRange(rows)
 	if 2*len(rows) >= hi-lo {
 		err := r.decode(c.p, cb, lo, hi, &chunk.Choice{})
-		return lineOf{from: lo, rows: &r.decoded}, err
+		return lineOf{from: lo, rows: &r.decoded, none: r.noLines}, err
 	}
 	pick := func([]uint32, []uint32, []int64) []uint32 { return r.rowNumbers(rows) }
 	if err := r.decode(c.p, cb, lo, hi, &chunk.Choice{Pick: pick}); err != nil {
 		return lineOf{}, err
 	}
-	return lineOf{rows: &r.decoded, place: r.places(r.numbers, c.p.chunk.Rows)}, nil
+	return lineOf{rows: &r.decoded, place: r.places(r.numbers, c.p.chunk.Rows), none: r.noLines}, nil
 }
 
 // keepText copies the lines of the cursor's rows [c.first, to), if the budget

@@ -293,7 +293,7 @@ func (s *scan) singleRun(p *part) error {
 		return err
 	}
 	var text []byte
-	if !s.noText {
+	if !s.noText && !s.noLines {
 		if text, err = s.runText(p); err != nil {
 			return err
 		}
@@ -305,7 +305,9 @@ func (s *scan) singleRun(p *part) error {
 		if s.noText {
 			continue
 		}
-		b.Lines = append(b.Lines, p.run.Line(text, int(x.row)))
+		if !s.noLines {
+			b.Lines = append(b.Lines, p.run.Line(text, int(x.row)))
+		}
 		if p.run.Meta != nil {
 			b.Metadata = append(b.Metadata, p.run.Meta[x.row])
 		}
@@ -344,6 +346,11 @@ func (s *scan) singleChunk(p *part) error {
 		s.countDecoded(len(s.tmp), 0, 0)
 		return nil
 	}
+	if s.noLines {
+		if err := s.src.findGone(p); err != nil {
+			return err
+		}
+	}
 	if err := s.decode(p, cb, p.fromRow, p.toRow, &chunk.Choice{Needles: s.src.needles}); err != nil {
 		return err
 	}
@@ -364,7 +371,11 @@ func (s *scan) takeDecoded(p *part) error {
 		if id == 0 || !s.src.rng.contains(t) {
 			continue
 		}
-		if p.drops != nil {
+		if p.drops != nil && s.noLines {
+			if dropped(p.drops[l], t) || p.gone != nil && p.gone.has(p.fromRow+i) {
+				continue
+			}
+		} else if p.drops != nil {
 			md := labels.EmptyLabels()
 			if withMeta {
 				md = d.Metadata[i]
@@ -375,7 +386,9 @@ func (s *scan) takeDecoded(p *part) error {
 		}
 		b.StreamIndex = append(b.StreamIndex, id-1)
 		b.Timestamps = append(b.Timestamps, t)
-		b.Lines = append(b.Lines, d.Lines[i])
+		if !s.noLines {
+			b.Lines = append(b.Lines, d.Lines[i])
+		}
 		if withMeta {
 			b.Metadata = append(b.Metadata, d.Metadata[i])
 		}

@@ -26,7 +26,9 @@ func (db *DB) SelectSplit(ctx context.Context, req model.SelectRequest, n int) (
 		if i > 0 {
 			own = src.clone()
 		}
-		s := newScan(newReader(own, req.Direction == model.Backward, req.TimesOnly, &db.opts), req.BatchRows, &db.opts)
+		r := newReader(own, req.Direction == model.Backward, req.TimesOnly, &db.opts)
+		r.noLines = req.NoLines && len(own.needles) == 0
+		s := newScan(r, req.BatchRows, &db.opts)
 		s.share, s.shares = uint64(i), uint64(n)
 		out[i] = &splitIterator{BatchIterator: s, shared: shared}
 	}

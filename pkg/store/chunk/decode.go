@@ -87,6 +87,9 @@ type Choice struct {
 	// shapes, dictionaries and columns before lines are put together, and only whole
 	// words and identifiers can be found there.
 	Needles []string
+	// NoLines leaves Lines empty: only times and metadata are decoded. It is ignored
+	// when there are needles.
+	NoLines bool
 	// Pick is given the numbers of the rows that are left, in ascending order, and
 	// the streams and times of all rows of the block. It returns the numbers of
 	// those that are wanted, in ascending order and possibly in the same memory.
@@ -106,9 +109,12 @@ func (b *Block) decode(dec *Decoder, dst *Rows, from, to int, c *Choice) error {
 		return fmt.Errorf("chunk block has %d rows, asked for rows %d to %d", b.h.rows, from, to)
 	}
 	dst.Reset()
-	whole, err := b.load(dec)
-	if err != nil {
-		return err
+	whole, noLines := b, c.NoLines && len(c.Needles) == 0
+	if !noLines {
+		var err error
+		if whole, err = b.load(dec); err != nil {
+			return err
+		}
 	}
 	if err := whole.decodeTimes(dec, dst); err != nil {
 		return err
@@ -119,7 +125,9 @@ func (b *Block) decode(dec *Decoder, dst *Rows, from, to int, c *Choice) error {
 	if whole.h.mode == modePlain {
 		lines = whole.decodePlain
 	}
-	if err := lines(dec, dst, from, to, c); err != nil {
+	if noLines {
+		dec.pick(c, dst, from, to)
+	} else if err := lines(dec, dst, from, to, c); err != nil {
 		return err
 	}
 	if dec.keep != nil && dec.keep.empty() {
