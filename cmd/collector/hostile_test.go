@@ -93,7 +93,7 @@ func TestHostileRequests(t *testing.T) {
 	for _, reason := range []string{
 		"line_too_long", "invalid_labels", "too_far_in_future", "greater_than_max_sample_age", "max_label_names_per_series",
 		"label_name_too_long", "label_value_too_long", "duplicate_label_names", "structured_metadata_too_large",
-		"structured_metadata_too_many", "request_body_too_large", "malformed_request",
+		"structured_metadata_too_many", "request_body_too_large", "malformed_request", "request_timeout", "no_streams",
 	} {
 		for _, name := range []string{`logstack_push_refused_entries_total{reason=%q}`, `loki_discarded_samples_total{reason=%q,tenant="fake"}`} {
 			if n := c.metric(t, fmt.Sprintf(name, reason)); n == 0 {

@@ -115,6 +115,8 @@ const (
 	ReasonMetadataTooMany   Reason = "structured_metadata_too_many"
 	ReasonBodyTooLarge      Reason = "request_body_too_large"
 	ReasonMalformed         Reason = "malformed_request"
+	ReasonTimeout           Reason = "request_timeout" // the body did not come
+	ReasonNoStreams         Reason = "no_streams"
 )
 
 // ErrNoStreams says that a push holds no stream at all (HTTP 422).

@@ -386,16 +386,21 @@ func (o *otlpPush) line(body anyValue) (string, error) {
 	if body.kind == valueString {
 		return alias(body.raw), nil
 	}
-	limit := o.d.limits.MaxLine
-	t := valueText{limit: limit}
+	l := &o.d.limits
+	t := valueText{limit: l.MaxLine}
 	err := t.text(body)
-	if errors.Is(err, errTooLong) {
-		err = nil
-		if len(t.b) <= limit { // too many pairs to be written at all
-			t.b = append(t.b, make([]byte, limit+1-len(t.b))...)
-		}
+	if !errors.Is(err, errTooLong) {
+		return alias(t.b), valueError(err)
 	}
-	return alias(t.b), valueError(err)
+	if l.TruncateLines {
+		o.p.Truncated++
+		if keep := l.MaxLine - len(l.TruncateMarker); len(t.b) <= keep { // too many pairs to be written at all
+			return alias(append(t.b, l.TruncateMarker...)), nil
+		}
+		return truncate(alias(t.b), l.MaxLine, l.TruncateMarker), nil
+	}
+	// However long it is, it is refused.
+	return alias(append(t.b, make([]byte, max(l.MaxLine+1-len(t.b), 0))...)), nil
 }
 
 // valueError makes an error of the body out of one of its values.

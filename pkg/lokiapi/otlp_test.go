@@ -227,6 +227,35 @@ func TestOTLPLimits(t *testing.T) {
 	}
 }
 
+// TestOTLPTruncates cuts the text of a body of any kind.
+func TestOTLPTruncates(t *testing.T) {
+	for name, change := range map[string]func(pcommon.Value){
+		"text":  func(v pcommon.Value) { v.SetStr(strings.Repeat("x", 200)) },
+		"array": func(v pcommon.Value) { v.SetEmptySlice().AppendEmpty().SetStr(strings.Repeat("x", 200)) },
+		"map": func(v pcommon.Value) {
+			m := v.SetEmptyMap()
+			for i := range 50 {
+				m.PutInt(fmt.Sprint("key", i), 1)
+			}
+		},
+	} {
+		logs := plog.NewLogs()
+		change(logs.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords().AppendEmpty().Body())
+		d := testDecoder(func(l *Limits) {
+			l.ServiceNameLabels, l.MaxLine, l.TruncateLines, l.TruncateMarker = nil, 100, true, "..."
+		})
+		_, err := d.OTLP(otlpBody(t, logs), func(b *model.Batch) error {
+			if line := b.Streams[0].Entries[0].Line; len(line) > 100 || !strings.HasSuffix(line, "...") || strings.Contains(line, "\x00") {
+				t.Errorf("%s: %q", name, line)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestOTLPParts repeats large attributes in many records: they come in parts,
 // each of a bounded size, and an error ends it.
 func TestOTLPParts(t *testing.T) {

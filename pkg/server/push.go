@@ -24,15 +24,20 @@ func (s *Server) push(w http.ResponseWriter, r *http.Request, b *backend) error 
 	return nil
 }
 
-// countBadPush counts requests that could not be read at all.
+// countBadPush counts requests that could not be read at all. Failures of ours
+// are not counted: clients send again.
 func (s *Server) countBadPush(r *http.Request, err error) {
 	var labels *lokiapi.LabelsError
 	reason := lokiapi.ReasonMalformed
 	switch code := s.statusOf(r, err); {
 	case errors.As(err, &labels):
 		reason = lokiapi.ReasonInvalidLabels
+	case errors.Is(err, lokiapi.ErrNoStreams):
+		reason = lokiapi.ReasonNoStreams
 	case code == http.StatusRequestEntityTooLarge:
 		reason = lokiapi.ReasonBodyTooLarge
+	case code == http.StatusRequestTimeout:
+		reason = lokiapi.ReasonTimeout
 	case code != http.StatusBadRequest:
 		return
 	}
