@@ -224,6 +224,9 @@ func (b *Builder) wants(name string) bool {
 // whether the parser may stop, because nothing else is needed: neither a label
 // nor, where the query looks at __error__, what is wrong with the rest of the line.
 func (b *Builder) extract(name, value string) (done bool) {
+	if b.hints != nil && !b.hints.mayNeed(name) {
+		return false
+	}
 	i := b.find(name)
 	if (i >= 0 && b.pairs[i].cat == Metadata) || b.streamAt(name) >= 0 {
 		name = b.join(name, extractedSuffix)

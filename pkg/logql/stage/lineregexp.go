@@ -208,8 +208,9 @@ func newFoldFinder(text string) *foldFinder {
 	if strings.ContainsAny(f.lower, "ks") {
 		f.re = regexp.MustCompile("(?i)" + regexp.QuoteMeta(text))
 	}
-	// The rarest byte is looked for, by the frequency of letters in logs.
-	const common = "etaoinsrlhdcumfpgwybvkxjqz0123456789 "
+	// The rarest byte is looked for, by the frequency of bytes in logs of all
+	// kinds (package corpus): blanks, quotes and digits are as common as vowels.
+	const common = "\"e 0t12as.r:ocd843i56lu7p-n9,/hmfb=gv_zky][}{q|xw)(j;&?+%*"
 	best := -1
 	for i := 0; i < len(f.lower); i++ {
 		rank := strings.IndexByte(common, f.lower[i])

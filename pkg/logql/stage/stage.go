@@ -1,6 +1,10 @@
 package stage
 
-import "github.com/prometheus/prometheus/model/labels"
+import (
+	"strings"
+
+	"github.com/prometheus/prometheus/model/labels"
+)
 
 // Stage is one step of a pipeline. A stage belongs to one Pipeline: it may keep
 // scratch memory between calls, but no state that lets one line influence the
@@ -58,6 +62,21 @@ func (h *Hints) None() bool { return !h.All && len(h.Names) == 0 }
 func (h *Hints) needs(name string) bool {
 	for _, n := range h.Names {
 		if n == name {
+			return true
+		}
+	}
+	return false
+}
+
+// mayNeed says whether a label that a parser finds under this name is needed,
+// by that name or with the suffix that it may get: most are not, and this is
+// quicker than to look for what they clash with.
+func (h *Hints) mayNeed(name string) bool {
+	if h.All {
+		return true
+	}
+	for _, n := range h.Names {
+		if n == name || len(n) == len(name)+len(extractedSuffix) && strings.HasPrefix(n, name) && strings.HasSuffix(n, extractedSuffix) {
 			return true
 		}
 	}
