@@ -7,9 +7,10 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 )
 
-// TestMatcherRegexps compares label matchers with what they mean: anchored at
-// both ends, "." matches no newline unless the expression says so.
-func TestMatcherRegexps(t *testing.T) {
+// TestFilterMatchers compares the matchers of label filters with what they mean:
+// anchored at both ends, "." matches no newline unless the expression says so, or says so little
+// that Loki lets it pass.
+func TestFilterMatchers(t *testing.T) {
 	exprs := []string{
 		".", ".+", ".*", "a.*", ".*a", ".*-.*", ".*-.*-.*", "a.b", "a.+b", "(a|b).*", "a|b", "a|b.", "(?s).+", "(?s:a.b)", "(?i)A.B", "(?i)a.*", "[^a]+",
 		"(?-s).", ".?a", "a{2}.", "(?m)^a.$", "foo|.*bar.*|b.z", "", "()", "\\.", "a\\.b", ".*foo.*bar.*", "(.+)", "x*.", "(?:.*)", ".*\n.*", "\n", ".\n.",
@@ -19,9 +20,13 @@ func TestMatcherRegexps(t *testing.T) {
 		"foo\nbar", "xfooxbarx", "xxx\n", ".", "\n.\n", "é", "a\r\nb", "a\xffb",
 	}
 	for _, expr := range exprs {
-		re := regexp.MustCompile("^(?:" + expr + ")$")
+		flags := ""
+		if dotMeansAll(expr) {
+			flags = "s"
+		}
+		re := regexp.MustCompile("^(?" + flags + ":" + expr + ")$")
 		for _, typ := range []labels.MatchType{labels.MatchRegexp, labels.MatchNotRegexp} {
-			m, err := newMatcher(typ, "n", expr)
+			m, err := newFilterMatcher(typ, "n", expr)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -42,7 +47,18 @@ func TestMatcherRegexps(t *testing.T) {
 			}
 		}
 	}
-	if _, err := newMatcher(labels.MatchRegexp, "n", "(."); err == nil || err.Error() != "error parsing regexp: missing closing ): `(.`" {
+	if _, err := newFilterMatcher(labels.MatchRegexp, "n", "(."); err == nil || err.Error() != "error parsing regexp: missing closing ): `(.`" {
 		t.Errorf("got %v", err)
+	}
+}
+
+func TestDotMeansAll(t *testing.T) {
+	for expr, want := range map[string]bool{
+		".*": true, ".+": true, ".*x.*": true, "x": true, "a|b": true, ".*a b.*": true,
+		"x.*": false, ".*x": false, "a.b": false, ".*a.b.*": false, ".*(a|b).*": false, ".*.*.*": false, ".": false,
+	} {
+		if got := dotMeansAll(expr); got != want {
+			t.Errorf("%q: %v", expr, got)
+		}
 	}
 }

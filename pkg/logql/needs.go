@@ -3,6 +3,7 @@ package logql
 import (
 	"maps"
 	"slices"
+	"strings"
 	"text/template/parse"
 )
 
@@ -54,6 +55,41 @@ func NeededLabels(e Expr) map[*RangeAggregation]LabelNeeds {
 	return needs
 }
 
+// CountedStages returns the stages of n that its result can depend on. As in
+// Loki, a line_format is left out where nothing behind it reads the line: its
+// errors never happen.
+func (n *RangeAggregation) CountedStages() []Stage {
+	stages := slices.Clone(n.Selector.Stages)
+	read := n.Op == OpBytesOverTime || n.Op == OpBytesRate
+	for i := len(stages) - 1; i >= 0; i-- {
+		switch stages[i].(type) {
+		case *LineFormat, *Decolorize:
+			if !read {
+				stages = slices.Delete(stages, i, i+1)
+				continue
+			}
+		}
+		read = read || ReadsLine(stages[i])
+	}
+	return stages
+}
+
+// lineFunction gives a template the line.
+const lineFunction = "__line__"
+
+// ReadsLine says whether a stage looks at the line.
+func ReadsLine(s Stage) bool {
+	switch s := s.(type) {
+	case *LabelFilter, *DropLabels, *KeepLabels, *DistinctLabels:
+		return false
+	case *LabelFormat:
+		return slices.ContainsFunc(s.Formats, func(a LabelAssignment) bool { return strings.Contains(a.Template, lineFunction) })
+	case *LineFormat:
+		return strings.Contains(s.Template, lineFunction)
+	}
+	return true
+}
+
 // addsUp says whether a sum of op's results is op of everything together.
 func (op RangeOp) addsUp() bool {
 	switch op {
@@ -73,7 +109,9 @@ func (n *RangeAggregation) needs(g *Grouping) LabelNeeds {
 	if n.Label != "" {
 		names.add(n.Label)
 	}
-	Walk(n.Selector, names.visit)
+	for _, s := range n.CountedStages() {
+		Walk(s, names.visit)
+	}
 	if n.Unwrap != nil {
 		names.add(n.Unwrap.Label)
 		Walk(n.Unwrap, names.visit)

@@ -1,6 +1,7 @@
 package logql
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -71,24 +72,37 @@ func (p *parser) matcher() *labels.Matcher {
 }
 
 func (p *parser) newMatcher(typ labels.MatchType, name string, value token) *labels.Matcher {
-	m, err := newMatcher(typ, name, value.text)
+	m, err := labels.NewMatcher(typ, name, value.text)
 	if err != nil {
 		p.general(value.pos, "%s", err)
 	}
 	return m
 }
 
-// newMatcher is labels.NewMatcher, but that "." does not match a newline, as in
-// Loki. The expression itself stays as it was written.
-func newMatcher(typ labels.MatchType, name, value string) (*labels.Matcher, error) {
+// newFilterMatcher is labels.NewMatcher for a label filter: other than in the
+// matchers of a selector, of drop and of keep, "." does not match a newline, as
+// in Loki. Nor is Loki strict about ".*", ".+" and ".*text.*", which mean
+// anything, something and contains. The expression stays as it was written.
+func newFilterMatcher(typ labels.MatchType, name, value string) (*labels.Matcher, error) {
 	m, err := labels.NewMatcher(typ, name, value)
-	if err != nil || typ == labels.MatchEqual || typ == labels.MatchNotEqual || !strings.Contains(value, ".") {
+	if err != nil || typ == labels.MatchEqual || typ == labels.MatchNotEqual || dotMeansAll(value) {
 		return m, err
 	}
 	if m, err = labels.NewMatcher(typ, name, "(?-s:"+value+")"); err == nil {
 		m.Value = value
 	}
 	return m, err
+}
+
+// dotMeansAll says that it does not matter, or not to Loki, whether "." matches
+// a newline.
+func dotMeansAll(expr string) bool {
+	if expr == ".+" || !strings.Contains(expr, ".") {
+		return true
+	}
+	rest, front := strings.CutPrefix(expr, ".*")
+	text, back := strings.CutSuffix(rest, ".*")
+	return front && (back || rest == "") && regexp.QuoteMeta(text) == text
 }
 
 // stages reads what follows a selector, up to anything that is no stage. An
@@ -393,7 +407,11 @@ func (p *parser) comparison(name, op token) Predicate {
 	switch {
 	case t.kind == tString && textual:
 		p.next()
-		return &StringFilter{Position: name.pos, Matcher: p.newMatcher(typ, name.text, t)}
+		m, err := newFilterMatcher(typ, name.text, t.text)
+		if err != nil {
+			p.general(t.pos, "%s", err)
+		}
+		return &StringFilter{Position: name.pos, Matcher: m}
 	case t.kind == tIP && (op.kind == tAssign || op.kind == tNotEqual):
 		return &IPFilter{Position: name.pos, Name: name.text, Negate: op.kind == tNotEqual, Range: p.ipCall()}
 	case !numeric:

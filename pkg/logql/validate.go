@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// lineRegexpFlags are those of |~ and !~: Perl's classes, and "." matches newline.
-const lineRegexpFlags = syntax.Perl | syntax.DotNL
+// lineRegexpFlags are those of |~ and !~: Perl's classes, "." matches no newline.
+const lineRegexpFlags = syntax.Perl
 
 func (p *parser) checkLineOperand(op LineFilterOp, t token) {
 	switch op {

@@ -255,6 +255,15 @@ func (b *Builder) enough() bool {
 	return b.missing > 0 && b.found >= b.missing
 }
 
+// stored says whether the stream or the entry's metadata has the label.
+func (b *Builder) stored(name string) bool {
+	if b.streamAt(name) >= 0 {
+		return true
+	}
+	i := b.find(name)
+	return i >= 0 && b.pairs[i].cat == Metadata
+}
+
 // SetErr marks the entry as failed. A later error replaces an earlier one.
 //
 // Where the query looks at errors, those of parsers are results like any other.

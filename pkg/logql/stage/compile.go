@@ -2,8 +2,6 @@ package stage
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
@@ -30,7 +28,7 @@ func NewPipeline(stages []logql.Stage, c Config) (*Pipeline, error) {
 	p := &Pipeline{budget: c.Budget}
 	p.b.hints = c.Hints
 	front := true
-	for _, n := range stages {
+	for i, n := range stages {
 		if lf, ok := n.(*logql.LineFilter); ok {
 			f, err := NewLineFilter(lf)
 			if err != nil {
@@ -54,7 +52,12 @@ func NewPipeline(stages []logql.Stage, c Config) (*Pipeline, error) {
 		front = front && !fixesOrder(n)
 		if st != nil {
 			p.stages = append(p.stages, st)
-			p.readsLines = p.readsLines || readsLine(n)
+			p.readsLines = p.readsLines || logql.ReadsLine(n)
+			if parsesAll(n) {
+				if p.stages, err = appendTrials(p.stages, stages[i+1:]); err != nil {
+					return nil, fmt.Errorf("stage %s: %w", n, err)
+				}
+			}
 		}
 	}
 	return p, nil
@@ -70,19 +73,6 @@ func fixesOrder(n logql.Stage) bool {
 		return true
 	}
 	return false
-}
-
-// readsLine says whether a stage does anything with the line.
-func readsLine(n logql.Stage) bool {
-	switch n := n.(type) {
-	case *logql.LabelFilter, *logql.DropLabels, *logql.KeepLabels, *logql.DistinctLabels:
-		return false
-	case *logql.LabelFormat:
-		return slices.ContainsFunc(n.Formats, func(f logql.LabelAssignment) bool { return strings.Contains(f.Template, lineFunc) })
-	case *logql.LineFormat:
-		return strings.Contains(n.Template, lineFunc)
-	}
-	return true
 }
 
 // compileStage makes a stage of a node; nil where nothing needs its labels.

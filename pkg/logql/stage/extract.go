@@ -91,7 +91,7 @@ func NewExtractor(n *logql.RangeAggregation, by *logql.Grouping, c Config) (*Ext
 		x.names = slices.Compact(x.names)
 	}
 	var err error
-	if x.p, err = NewPipeline(n.Selector.Stages, c); err != nil {
+	if x.p, err = NewPipeline(n.CountedStages(), c); err != nil {
 		return nil, err
 	}
 	switch {

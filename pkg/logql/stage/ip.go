@@ -19,13 +19,9 @@ var addrByte = func() (t [256]uint8) {
 	return t
 }()
 
-// findAddr says whether s holds any address, and whether one inside r.
-func findAddr(s string, r logql.IPRange) (found, inside bool) {
-	inside = eachAddr(s, func(a netip.Addr) bool {
-		found = true
-		return r.Contains(a)
-	})
-	return found, inside
+// holdsAddr says whether s holds an address inside r.
+func holdsAddr(s string, r logql.IPRange) bool {
+	return eachAddr(s, r.Contains)
 }
 
 // eachAddr calls f for the addresses in s until it returns true: words of

@@ -11,8 +11,8 @@ type JSONPath struct {
 }
 
 // jsonPathStage is "| json a="x.y[0]", b": it takes single values out of the
-// object. A path that leads nowhere gives an empty label, an object or array
-// its JSON text.
+// object. A path that leads nowhere gives an empty label, unless the stream or
+// the metadata has one of that name; an object or array gives its JSON text.
 type jsonPathStage struct {
 	paths []JSONPath
 }
@@ -21,6 +21,9 @@ type jsonPathStage struct {
 func NewJSONPaths(paths []JSONPath) Stage { return &jsonPathStage{paths} }
 
 func (st *jsonPathStage) Process(_ int64, line string, b *Builder) (string, bool) {
+	if line == "" { // as in Loki, no error
+		return line, true
+	}
 	p := jsonScanner{s: line}
 	switch p.peek() {
 	case '{', '[', '"':
@@ -42,6 +45,9 @@ func (st *jsonPathStage) Process(_ int64, line string, b *Builder) (string, bool
 		}
 		if escaped {
 			raw = b.unescape(raw)
+		}
+		if raw == "" && b.stored(x.Label) {
+			continue
 		}
 		if b.extract(x.Label, raw) {
 			break

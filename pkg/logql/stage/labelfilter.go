@@ -96,7 +96,7 @@ type numberFilter struct {
 
 func (f *numberFilter) match(b *Builder) bool {
 	text, ok := b.Get(f.name)
-	if !ok {
+	if !ok || f.name == ErrorLabel || f.name == ErrorDetailsLabel { // as in Loki, these are no numbers ever
 		return false
 	}
 	v, err := f.convert(text)
@@ -143,8 +143,9 @@ func parseBytes(s string) (float64, error) {
 	return float64(n), err
 }
 
-// ipLabelFilter asks whether a label is an address inside a range. A missing
-// label drops the entry, also for !=.
+// ipLabelFilter asks whether a label holds an address inside a range. A missing
+// label drops the entry, also for !=. As in Loki, text without an address is
+// merely outside, and an entry that has an error passes.
 type ipLabelFilter struct {
 	name   string
 	negate bool
@@ -152,14 +153,9 @@ type ipLabelFilter struct {
 }
 
 func (f *ipLabelFilter) match(b *Builder) bool {
-	text, ok := b.Get(f.name)
-	if !ok {
-		return false
-	}
-	found, inside := findAddr(text, f.r)
-	if !found {
-		b.SetErr(ErrLabelFilter, "no IP address in "+strconv.Quote(text))
+	if b.err != "" {
 		return true
 	}
-	return inside != f.negate
+	text, ok := b.Get(f.name)
+	return ok && holdsAddr(text, f.r) != f.negate
 }

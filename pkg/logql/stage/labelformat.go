@@ -82,25 +82,14 @@ func (st *labelFormatStage) Process(ts int64, line string, b *Builder) (string, 
 	return line, true
 }
 
-// Rename moves a label, which keeps its category. One that is not there is
+// Rename moves a label; the result counts as parsed. One that is not there is
 // left alone.
 func (b *Builder) Rename(src, dst string) {
 	if src == dst {
 		return
 	}
-	cat := Parsed
-	v, ok := b.Get(src)
-	if !ok {
-		return
-	}
-	if i := b.find(src); i >= 0 {
-		cat = b.pairs[i].cat
-	} else if b.streamAt(src) >= 0 {
-		cat = Stream
-	}
-	b.Del(src)
-	b.Set(dst, v)
-	if i := b.find(dst); i >= 0 {
-		b.pairs[i].cat = cat
+	if v, ok := b.Get(src); ok {
+		b.Del(src)
+		b.Set(dst, v)
 	}
 }

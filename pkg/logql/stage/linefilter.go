@@ -87,8 +87,7 @@ func (t *lineTest) match(line string) bool {
 	case t.pattern != nil:
 		return t.pattern.match(line)
 	case t.ip != nil:
-		_, inside := findAddr(line, *t.ip)
-		return inside
+		return holdsAddr(line, *t.ip)
 	}
 	return strings.Contains(line, t.contains)
 }

@@ -23,15 +23,15 @@ func (r *lineRegexp) match(line string) bool {
 	return strings.Contains(line, r.literal) && r.re.MatchString(line)
 }
 
-// compileLineRegexp compiles the operand of |~ and !~: not anchored, "." also
-// matches a newline. An expression that means a few literals becomes one test
+// compileLineRegexp compiles the operand of |~ and !~: not anchored, "." does
+// not match a newline. An expression that means a few literals becomes one test
 // for each.
 func compileLineRegexp(expr string) ([]lineTest, error) {
-	re, err := regexp.Compile("(?s)" + expr)
+	re, err := regexp.Compile(expr)
 	if err != nil {
 		return nil, err
 	}
-	tree, err := syntax.Parse(expr, syntax.Perl|syntax.DotNL)
+	tree, err := syntax.Parse(expr, syntax.Perl)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func trimAny(re *syntax.Regexp) *syntax.Regexp {
 }
 
 func isAnyStar(re *syntax.Regexp) bool {
-	return re.Op == syntax.OpStar && re.Sub[0].Op == syntax.OpAnyChar
+	return re.Op == syntax.OpStar && (re.Sub[0].Op == syntax.OpAnyChar || re.Sub[0].Op == syntax.OpAnyCharNotNL)
 }
 
 // literals returns the strings that re matches, if they are few. With fold

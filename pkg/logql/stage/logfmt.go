@@ -146,46 +146,48 @@ type LogfmtKey struct {
 	Label, Key string
 }
 
-// logfmtKeyStage is "| logfmt a="k", b". A key that is not there gives an
-// empty label.
+// logfmtKeyStage is "| logfmt a="k", b". As in Loki, the last of several values
+// counts, a key with the name of the label itself is as good as the one asked
+// for, and what is not there gives an empty label, unless the stream or the
+// metadata has one of that name.
 type logfmtKeyStage struct {
 	opts LogfmtOptions
 	keys []LogfmtKey
 	vals []string
-	seen []bool
 }
 
 // NewLogfmtKeys returns the logfmt stage with expressions.
 func NewLogfmtKeys(o LogfmtOptions, keys []LogfmtKey) Stage {
-	return &logfmtKeyStage{opts: o, keys: keys, vals: make([]string, len(keys)), seen: make([]bool, len(keys))}
+	return &logfmtKeyStage{opts: o, keys: keys, vals: make([]string, len(keys))}
 }
 
 func (st *logfmtKeyStage) Process(_ int64, line string, b *Builder) (string, bool) {
 	clear(st.vals)
-	clear(st.seen)
 	p := logfmtScanner{s: line}
-	for left := len(st.keys); left > 0; {
+	for {
 		key, val, escaped, ok := p.next()
 		if st.opts.Strict && p.bad != "" {
 			b.SetErr(ErrLogfmt, p.details())
-			return line, true
+			break
 		}
 		if !ok {
 			break
 		}
 		name := b.labelName(key)
 		for i := range st.keys {
-			if want := st.keys[i].Key; st.seen[i] || want != key && want != name {
+			if k := &st.keys[i]; k.Key != key && k.Key != name && k.Label != name {
 				continue
 			}
 			if escaped {
 				val, escaped = b.unescape(val), false
 			}
-			st.seen[i], st.vals[i] = true, val
-			left--
+			st.vals[i] = val
 		}
 	}
 	for i := range st.keys {
+		if st.vals[i] == "" && b.stored(st.keys[i].Label) {
+			continue
+		}
 		if b.extract(st.keys[i].Label, st.vals[i]) {
 			break
 		}

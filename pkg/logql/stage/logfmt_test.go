@@ -28,7 +28,10 @@ func TestLogfmtTransforms(t *testing.T) {
 		change{`| logfmt --strict`, `a=1 c=2`, `a=1 c=2 {a="1", c="2"}`},
 		change{`| logfmt x="b", c`, `a=1 b="2\t" c=3`, `a=1 b="2\t" c=3 {c="3", x="2\t"}`},
 		change{`| logfmt x="a_b"`, `a-b=1`, `a-b=1 {x="1"}`},
-		change{`| logfmt x="a", y="a"`, `a=1 a=2`, `a=1 a=2 {x="1", y="1"}`},
+		change{`| logfmt x="a", y="a"`, `a=1 a=2`, `a=1 a=2 {x="2", y="2"}`},
+		change{`| logfmt x="a"`, `a=1 x=2`, `a=1 x=2 {x="2"}`},
+		change{`| logfmt app="a"`, `a=1`, `a=1 {app_extracted="1"}`},
+		change{`| logfmt app="a", trace`, `b=1`, `b=1 {}`},
 		change{`| logfmt --strict x="c"`, `a==1 c=2`, `a==1 c=2 {__error__="LogfmtParserErr"}`},
 	)
 }

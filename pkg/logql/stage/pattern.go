@@ -17,6 +17,9 @@ type patternStage struct {
 func NewPattern(parts []logql.PatternPart) Stage { return &patternStage{parts} }
 
 func (st *patternStage) Process(_ int64, line string, b *Builder) (string, bool) {
+	if line == "" { // nothing to capture, not even empty labels
+		return line, true
+	}
 	rest, parts := line, st.parts
 	if !parts[0].Capture {
 		var ok bool
@@ -38,52 +41,38 @@ func (st *patternStage) Process(_ int64, line string, b *Builder) (string, bool)
 	return line, true
 }
 
-// patternFilter is the test of |> and !>: a capture takes at least one byte,
-// and the text at both ends of the pattern is at both ends of the line.
+// patternFilter is the test of |> and !>. It goes from left to right without
+// ever going back, as Loki does: a literal is found at its first place in the
+// rest of the line, a capture takes at least one byte, and nothing may be left
+// behind a literal at the end. What stands in front of a literal at the
+// beginning does not matter.
 type patternFilter struct {
-	first, last string   // literals at the ends, "" where a capture stands there
-	mid         []string // literals with a capture on either side
-	captures    int
+	literals                  []string // with a capture between any two of them
+	captureFirst, captureLast bool
 }
 
 // newPatternFilter compiles what logql.ParseLinePattern returned.
 func newPatternFilter(parts []logql.PatternPart) *patternFilter {
 	f := &patternFilter{}
-	for i, p := range parts {
-		switch {
-		case p.Capture:
-			f.captures++
-		case i == 0:
-			f.first = p.Literal
-		case i == len(parts)-1:
-			f.last = p.Literal
-		default:
-			f.mid = append(f.mid, p.Literal)
+	for _, p := range parts {
+		if !p.Capture {
+			f.literals = append(f.literals, p.Literal)
 		}
+	}
+	if n := len(parts); n > 0 {
+		f.captureFirst, f.captureLast = parts[0].Capture, parts[n-1].Capture
 	}
 	return f
 }
 
 func (f *patternFilter) match(line string) bool {
-	if f.captures == 0 {
-		return line == f.first
-	}
-	rest, ok := strings.CutPrefix(line, f.first)
-	if !ok {
-		return false
-	}
-	if rest, ok = strings.CutSuffix(rest, f.last); !ok {
-		return false
-	}
-	for _, lit := range f.mid {
-		if rest == "" {
+	rest := line
+	for i, lit := range f.literals {
+		at := strings.Index(rest, lit)
+		if at < 0 || at == 0 && (i > 0 || f.captureFirst) {
 			return false
 		}
-		at := strings.Index(rest[1:], lit)
-		if at < 0 {
-			return false
-		}
-		rest = rest[1+at+len(lit):]
+		rest = rest[at+len(lit):]
 	}
-	return rest != ""
+	return (rest != "") == f.captureLast
 }

@@ -16,6 +16,9 @@ type unpackStage struct {
 func NewUnpack() Stage { return &unpackStage{} }
 
 func (st *unpackStage) Process(_ int64, line string, b *Builder) (string, bool) {
+	if line == "" { // as in Loki, no error
+		return line, true
+	}
 	st.keys, st.vals = st.keys[:0], st.vals[:0]
 	p := jsonScanner{s: line}
 	if p.peek() != '{' {
