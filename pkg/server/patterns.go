@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
+
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql/stage"
 	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
@@ -19,27 +21,29 @@ import (
 	"github.com/logstack-dev/kubectl-logstack/pkg/patterns"
 )
 
-// patternBounds are what one question for patterns may cost. Counts are exact
-// within them and extrapolated beyond, in two ways that add up:
-//
-//   - where the range holds more than scan entries (by the index), the same share
-//     of each step is read, at a place that a random generator chooses, and
-//     counts are divided by it. Samples come for no more than steps steps then:
-//     those of the request are joined until they fit;
-//   - of the lines that are read and pass the filters, mine are all looked at,
-//     then one in two for half as many, one in four, and so on, each chosen at
-//     random out of its group, so that lines in turns do no harm; it counts for
-//     its group.
-//
-// The generator begins the same way each time: equal questions have equal
-// answers.
+// patternBounds are what one question for patterns may cost. Where the index
+// tells of no more than exact entries all are read and the counts are exact.
+// Beyond that they are extrapolated from a sample (patterns_sample.go); the
+// random choices in it are the same each time, so that equal questions have
+// equal answers.
 type patternBounds struct {
-	scan, mine int64
-	steps      uint64
-	answers    int
+	exact int64
+	// decode is how many lines are decoded for a query with a line filter that
+	// the store can look for: what does not have its text costs next to nothing.
+	decode int64
+	// sample is how many lines are read for others.
+	sample int64
+	// services that are sampled one by one, and parts of the range in which each is.
+	services, parts int
+	// steps are the most that samples are answered for where there is a choice:
+	// those of the request are joined until they fit.
+	steps   int
+	answers int
 }
 
-var defaultPatternBounds = patternBounds{scan: 1_000_000, mine: 100_000, steps: 500, answers: 500}
+var defaultPatternBounds = patternBounds{
+	exact: 50_000, decode: 100_000, sample: 25_000, services: 16, parts: 3, steps: 250, answers: 500,
+}
 
 // patterns groups the lines of a log query by their shape.
 func (s *Server) patterns(w http.ResponseWriter, r *http.Request, b *backend) error {
@@ -69,93 +73,89 @@ func minePatterns(ctx context.Context, st Store, q *logql.LogSelector, span mode
 	if err != nil {
 		return nil, err
 	}
-	expected := int64(0)
+	total := int64(0)
 	for _, v := range volumes {
-		expected += v.Entries
+		total += v.Entries
 	}
 	m := patternMiner{
-		query: q, miner: patterns.NewMiner(patterns.Options{}),
-		step: int64(max(step, time.Second)), share: 1,
-		every: 1, left: bounds.mine, half: max(bounds.mine/2, 1),
-		random: rand.New(rand.NewPCG(1, 2)),
+		store: st, query: q, span: span, step: int64(max(step, time.Second)), bounds: bounds,
+		miner: patterns.NewMiner(patterns.Options{}), random: rand.New(rand.NewPCG(1, 2)),
 	}
-	if len(q.Stages) == 0 && expected > bounds.mine {
-		m.every = (min(expected, bounds.scan) + bounds.mine - 1) / bounds.mine
+	if total <= bounds.exact {
+		_, err = m.read(ctx, q.Matchers, span, m.stepOf)
+	} else {
+		err = m.sample(ctx, volumes, total)
 	}
-	windows := []model.TimeRange{span}
-	if expected > bounds.scan {
-		m.share = float64(bounds.scan) / float64(expected)
-		windows = m.windows(span, bounds.steps)
+	if err != nil {
+		return nil, err
 	}
-	for _, w := range windows {
-		if err := m.read(ctx, st, w); err != nil {
-			return nil, err
-		}
-	}
-	return m.answer(bounds.answers), nil
+	return m.answer(), nil
 }
 
-// patternMiner reads entries, thins them out and counts shapes.
+// patternMiner reads entries and counts shapes.
 type patternMiner struct {
-	query *logql.LogSelector
-	miner *patterns.Miner
-	step  int64   // ns
-	share float64 // of the time that is read
-	// Of every lines one is mined; left of them are, before every doubles, which
-	// happens after half then.
-	every, left, half int64
-	// Of the group at hand: its size, how many have passed, which one is mined.
-	size, group, chosen int64
-	random              *rand.Rand
+	store  Store
+	query  *logql.LogSelector
+	span   model.TimeRange
+	step   int64 // ns
+	bounds patternBounds
+	miner  *patterns.Miner
+	random *rand.Rand
+	// plan is set where counts are extrapolated.
+	plan *samplePlan
 }
 
-// windows returns the part of each step that is read. Where there are more than
-// n steps it makes the step longer.
-func (m *patternMiner) windows(r model.TimeRange, n uint64) []model.TimeRange {
-	const far = 1 << 62 // keeps the ends of steps inside of an int64
-	r.Start, r.End = max(r.Start, -far), min(r.End, far)
-	if steps := span(r)/uint64(m.step) + 1; steps > n {
-		m.step *= int64((steps + n - 1) / n)
+// stepOf is the bucket of a timestamp.
+func (m *patternMiner) stepOf(ts int64) int { return int(floorDiv(ts, m.step)) }
+
+// floorDiv rounds down, also below zero.
+func floorDiv(a, b int64) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
 	}
-	var out []model.TimeRange
-	for at := r.Start; at < r.End; {
-		end := min((floorDiv(at, m.step)+1)*m.step, r.End)
-		read := max(int64(float64(end-at)*m.share), 1)
-		begin := at + m.random.Int64N(end-at-read+1)
-		out = append(out, model.TimeRange{Start: begin, End: begin + read})
-		at = end
-	}
-	return out
+	return q
 }
 
-// read mines the entries of a range.
-func (m *patternMiner) read(ctx context.Context, st Store, r model.TimeRange) (err error) {
+// readCost is what a read has come across.
+type readCost struct {
+	rows    int64 // that the store returned
+	decoded int64 // lines that it decoded
+}
+
+// read mines the entries of some streams in a range, into the buckets that
+// bucket returns.
+func (m *patternMiner) read(ctx context.Context, ms []*labels.Matcher, r model.TimeRange, bucket func(ts int64) int) (cost readCost, err error) {
 	pipeline, err := stage.NewPipeline(m.query.Stages, stage.Config{})
 	if err != nil {
-		return badRequestf("%v", err)
+		return cost, badRequestf("%v", err)
 	}
-	it, err := st.Select(ctx, model.SelectRequest{
-		Matchers: m.query.Matchers, Range: r, Unordered: true, Contains: m.query.RequiredSubstrings(),
+	it, err := m.store.Select(ctx, model.SelectRequest{
+		Matchers: ms, Range: r, Unordered: true, Contains: m.query.RequiredSubstrings(),
 	})
 	if err != nil {
-		return err
+		return cost, err
 	}
-	defer func() { err = errors.Join(err, it.Close()) }()
+	defer func() {
+		cost.decoded = it.Stats().Lines
+		err = errors.Join(err, it.Close())
+	}()
 	for {
 		batch, err := it.Next(ctx)
 		if errors.Is(err, io.EOF) {
-			return nil
+			return cost, nil
 		}
 		if err != nil {
-			return err
+			return cost, err
 		}
-		if err := m.batch(ctx, batch, pipeline); err != nil {
-			return err
+		cost.rows += int64(batch.Len())
+		if err := m.batch(ctx, batch, pipeline, bucket); err != nil {
+			return cost, err
 		}
 	}
 }
 
-func (m *patternMiner) batch(ctx context.Context, b *model.EntryBatch, p *stage.Pipeline) error {
+func (m *patternMiner) batch(ctx context.Context, b *model.EntryBatch, p *stage.Pipeline, bucket func(ts int64) int) error {
 	whole := p.Empty()
 	for i, row := range p.Select(b) {
 		if i%stage.CheckEvery == stage.CheckEvery-1 && ctx.Err() != nil {
@@ -168,42 +168,9 @@ func (m *patternMiner) batch(ctx context.Context, b *model.EntryBatch, p *stage.
 				continue
 			}
 		}
-		if m.take() {
-			m.miner.Add(line, levelOf(b, row), int(floorDiv(b.Timestamps[row], m.step)), float64(m.size))
-			m.thin()
-		}
+		m.miner.Add(line, levelOf(b, row), bucket(b.Timestamps[row]), 1)
 	}
 	return nil
-}
-
-// take says whether the next line is the one of its group that is mined.
-func (m *patternMiner) take() bool {
-	if m.group == 0 {
-		m.size = m.every
-		m.chosen = m.random.Int64N(m.size)
-	}
-	at := m.group
-	if m.group++; m.group == m.size {
-		m.group = 0
-	}
-	return at == m.chosen
-}
-
-// thin makes the groups to come larger when enough has been mined.
-func (m *patternMiner) thin() {
-	if m.left--; m.left <= 0 {
-		m.left = m.half
-		m.every *= 2
-	}
-}
-
-// floorDiv rounds down, also below zero.
-func floorDiv(a, b int64) int64 {
-	q := a / b
-	if a%b < 0 {
-		q--
-	}
-	return q
 }
 
 // levelOf is the level of an entry, as ingestion has detected it.
@@ -220,24 +187,29 @@ func levelOf(b *model.EntryBatch, row uint32) string {
 	return "unknown"
 }
 
-// answer scales the counts and sorts by them.
-func (m *patternMiner) answer(n int) []lokiapi.Pattern {
+// answer counts and sorts.
+func (m *patternMiner) answer() []lokiapi.Pattern {
 	clusters := m.miner.Clusters()
-	clusters = clusters[:min(n, len(clusters))]
-	list := make([]lokiapi.Pattern, len(clusters))
-	for i, c := range clusters {
-		p := &list[i]
-		p.Pattern, p.Level = c.Pattern, c.Class
-		p.Samples = make([]lokiapi.PatternSample, len(c.Counts))
-		for j, n := range c.Counts {
-			p.Samples[j] = lokiapi.PatternSample{
-				Time:  floorDiv(int64(n.Bucket)*m.step, int64(time.Second)),
-				Count: max(int64(math.Round(n.Weight/m.share)), 1),
+	list := make([]lokiapi.Pattern, 0, len(clusters))
+	for _, c := range clusters {
+		counts := c.Counts
+		if m.plan != nil {
+			counts = m.plan.extrapolate(counts)
+		}
+		p := lokiapi.Pattern{Pattern: c.Pattern, Level: c.Class}
+		for _, n := range counts {
+			if lines := int64(math.Round(n.Weight)); lines > 0 {
+				p.Samples = append(p.Samples, lokiapi.PatternSample{
+					Time: floorDiv(int64(n.Bucket)*m.step, int64(time.Second)), Count: lines,
+				})
 			}
+		}
+		if p.Samples != nil {
+			list = append(list, p)
 		}
 	}
 	slices.SortStableFunc(list, func(a, b lokiapi.Pattern) int {
 		return cmp.Or(cmp.Compare(b.Total(), a.Total()), strings.Compare(a.Pattern, b.Pattern))
 	})
-	return list
+	return list[:min(m.bounds.answers, len(list))]
 }

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"net/http/httptest"
 	"net/url"
 	"strconv"
@@ -139,45 +138,62 @@ func TestPatternsFindTheirLines(t *testing.T) {
 	}
 }
 
-// TestPatternsSampled holds extrapolated counts to the true ones.
+// TestPatternsSampled holds extrapolated counts to the true ones: for each step
+// all patterns together, for each pattern all steps together.
 func TestPatternsSampled(t *testing.T) {
 	st := newMemStore()
-	const n = 60_000
-	span := model.TimeRange{Start: 0, End: n * int64(time.Second) / 10}
-	st.rows = make([]memRow, 0, n)
-	ls := labels.FromStrings("app", "web")
-	for i := range n {
-		// In turns of two, three and five, to which a regular sample would fall.
-		line := fmt.Sprintf("beat %d", i)
-		switch {
-		case i%5 == 0:
-			line = fmt.Sprintf("fifth wheel %d", i)
-		case i%2 == 0:
-			line = fmt.Sprintf("even call of %d", i)
-		case i%3 == 0:
-			line = fmt.Sprintf("third man at %d done", i)
-		}
-		st.rows = append(st.rows, memRow{ls, model.Entry{Timestamp: int64(i) * int64(time.Second) / 10, Line: line}, i})
+	const n = 40_000
+	const second = int64(time.Second)
+	span := model.TimeRange{Start: 0, End: 6000 * second} // 100 minutes
+	add := func(service, line string, ts int64) {
+		st.rows = append(st.rows, memRow{labels.FromStrings("app", "web", "service_name", service), model.Entry{Timestamp: ts, Line: line}, len(st.rows)})
 	}
+	perStep := map[int64]int64{}
+	count := func(ts int64) { perStep[ts/(600*second)]++ }
+	for i := range n {
+		ts := int64(i) * span.End / n
+		count(ts)
+		switch { // in turns of two, three and five
+		case i%5 == 0:
+			add("big", fmt.Sprintf("fifth wheel %d", i), ts)
+		case i%2 == 0:
+			add("big", fmt.Sprintf("even call of %d", i), ts)
+		case i%3 == 0:
+			add("other", fmt.Sprintf("third man at %d done", i), ts)
+		default:
+			add("other", fmt.Sprintf("beat %d", i), ts)
+		}
+		if i%100 == 0 {
+			count(ts)
+			add("small", "tick "+fmt.Sprint(i), ts)
+		}
+		if i < n/50 { // a burst in the first two minutes
+			count(ts)
+			add("burst", fmt.Sprintf("starting part %d", i), ts)
+		}
+	}
+	all := map[string]float64{
+		"fifth wheel <_>": n / 5, "even call of <_>": n * 2 / 5, "third man at <_> done": n * 2 / 15, "beat <_>": n * 4 / 15,
+		"tick <_>": n / 100, "starting part <_>": n / 50,
+	}
+	const far = 1 << 40
 	for _, tt := range []struct {
 		name, query string
 		bounds      patternBounds
-		want        map[string]float64 // parts of n
-		within      float64            // 0 is exact
-		steps       int                // that are joined
+		want        map[string]float64
+		within      float64 // 0 is exact
+		steps       int64   // seconds
 	}{
-		{"exact", `{app="web"}`, patternBounds{1e9, 1e9, 500, 500},
-			map[string]float64{"fifth wheel <_>": 1. / 5, "even call of <_>": 2. / 5, "third man at <_> done": 2. / 15, "beat <_>": 4. / 15}, 0, 1},
-		{"one in ten", `{app="web"}`, patternBounds{1e9, n / 10, 500, 500},
-			map[string]float64{"fifth wheel <_>": 1. / 5, "even call of <_>": 2. / 5, "third man at <_> done": 2. / 15, "beat <_>": 4. / 15}, 0.1, 1},
-		{"less and less", `{app="web"} |~ "fifth|even"`, patternBounds{1e9, 1000, 500, 500},
-			map[string]float64{"fifth wheel <_>": 1. / 5, "even call of <_>": 2. / 5}, 0.2, 1},
-		{"windows", `{app="web"}`, patternBounds{n / 4, 1e9, 500, 500},
-			map[string]float64{"fifth wheel <_>": 1. / 5, "even call of <_>": 2. / 5, "third man at <_> done": 2. / 15, "beat <_>": 4. / 15}, 0.1, 1},
-		{"long steps", `{app="web"}`, patternBounds{n / 4, 1e9, 51, 500},
-			map[string]float64{"fifth wheel <_>": 1. / 5, "even call of <_>": 2. / 5, "third man at <_> done": 2. / 15, "beat <_>": 4. / 15}, 0.1, 2},
-		{"both", `{app="web"}`, patternBounds{n / 4, n / 20, 500, 2},
-			map[string]float64{"even call of <_>": 2. / 5, "beat <_>": 4. / 15}, 0.1, 1},
+		{"exact", `{app="web"}`, patternBounds{exact: far, answers: 500}, all, 0, 600},
+		{"sampled", `{app="web"}`, patternBounds{sample: n / 10, services: 10, parts: 3, steps: 500, answers: 500}, all, 0.15, 600},
+		{"steps joined", `{app="web"}`, patternBounds{sample: n / 10, services: 10, parts: 3, steps: 5, answers: 500}, all, 0.15, 1800},
+		{"sampled and filtered by a label", `{app="web"} | service_name="big"`, patternBounds{sample: n / 10, services: 10, parts: 3, steps: 500, answers: 500},
+			map[string]float64{"fifth wheel <_>": n / 5, "even call of <_>": n * 2 / 5}, 0.15, 600},
+		{"filtered, all of it read", `{app="web"} |= "i" |= "th"`, patternBounds{decode: far, parts: 3, steps: 500, answers: 500},
+			map[string]float64{"fifth wheel <_>": n / 5, "third man at <_> done": n * 2 / 15}, 0, 600},
+		{"filtered", `{app="web"} |= "i" |= "th"`, patternBounds{decode: n / 5, parts: 3, steps: 500, answers: 500},
+			map[string]float64{"fifth wheel <_>": n / 5, "third man at <_> done": n * 2 / 15}, 0.15, 600},
+		{"few answers", `{app="web"}`, patternBounds{sample: n / 10, services: 10, parts: 3, steps: 500, answers: 1}, map[string]float64{"even call of <_>": n * 2 / 5}, 0.15, 600},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			expr, err := logql.Parse(tt.query)
@@ -185,7 +201,7 @@ func TestPatternsSampled(t *testing.T) {
 				t.Fatal(err)
 			}
 			ask := func() []lokiapi.Pattern {
-				list, err := minePatterns(t.Context(), st, expr.(*logql.LogSelector), span, time.Minute, tt.bounds)
+				list, err := minePatterns(t.Context(), st, expr.(*logql.LogSelector), span, 10*time.Minute, tt.bounds)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -196,47 +212,106 @@ func TestPatternsSampled(t *testing.T) {
 				t.Error("the same question has another answer")
 			}
 			if len(list) != len(tt.want) {
-				t.Fatalf("%d patterns, want %d", len(list), len(tt.want))
+				t.Fatalf("%d patterns, want %d: %v", len(list), len(tt.want), list)
 			}
+			got := map[int64]int64{}
 			for i, p := range list {
-				want := math.Round(tt.want[p.Pattern] * n)
-				if want == 0 || math.Abs(float64(p.Total())-want) > tt.within*want {
+				want := tt.want[p.Pattern]
+				if want == 0 || math.Abs(float64(p.Total())-math.Floor(want)) > tt.within*want+1 {
 					t.Errorf("%q has %d lines, want about %v", p.Pattern, p.Total(), want)
 				}
 				if i > 0 && p.Total() > list[i-1].Total() {
 					t.Errorf("%q is not in order", p.Pattern)
 				}
-				if p.Level != "unknown" || len(p.Samples) > n/600/tt.steps || len(p.Samples) < n/600/tt.steps*8/10 {
-					t.Errorf("%q: level %s, %d samples", p.Pattern, p.Level, len(p.Samples))
-				}
 				last := int64(-1)
 				for _, sample := range p.Samples {
-					if sample.Time <= last || sample.Time%int64(60*tt.steps) != 0 {
+					if sample.Time <= last || sample.Time%tt.steps != 0 {
 						t.Fatalf("%q: a sample at %d after one at %d", p.Pattern, sample.Time, last)
 					}
 					last = sample.Time
+					got[sample.Time/600] += sample.Count
+				}
+			}
+			if len(tt.want) == len(all) && tt.steps == 600 {
+				for step, n := range perStep { // each pattern is rounded
+					if d := got[step] - n; d < -int64(len(all)) || d > int64(len(all)) {
+						t.Errorf("step %d has %d lines, want %d", step, got[step], n)
+					}
 				}
 			}
 		})
 	}
 }
 
-func TestPatternWindows(t *testing.T) {
-	for _, r := range []model.TimeRange{{Start: 0, End: 1}, {Start: -50, End: 1e12}, {Start: math.MinInt64, End: math.MaxInt64}, {Start: 5, End: 5}} {
-		for _, share := range []float64{1e-9, 0.3, 0.999} {
-			m := patternMiner{step: 1e9, share: share, random: testRandom()}
-			last := r.Start
-			for _, w := range m.windows(r, 500) {
-				if w.Start < last || w.End < w.Start || w.End > r.End {
-					t.Fatalf("%v of %v: window %v after %d", share, r, w, last)
+// TestPatternsOfOddRanges samples ranges that have no room for windows or steps.
+func TestPatternsOfOddRanges(t *testing.T) {
+	expr, err := logql.Parse(`{app="web"}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := newMemStore()
+	for i, ts := range []int64{math.MinInt64, -1e18, -5, -1, 0, 1, 7, 1e9, 1e18, math.MaxInt64 - 1} {
+		st.rows = append(st.rows, memRow{labels.FromStrings("app", "web"), model.Entry{Timestamp: ts, Line: "x"}, i})
+	}
+	for _, r := range []model.TimeRange{{Start: 0, End: 1}, {Start: -7, End: 3}, {Start: -2e18, End: 2e18}, {Start: math.MinInt64, End: math.MaxInt64}} {
+		for _, b := range []patternBounds{{parts: 1, steps: 1, sample: 3}, {parts: 3, steps: 7, sample: 1, services: 1}, {parts: 5, steps: 500, sample: 100, services: 9}} {
+			b.decode, b.services, b.answers = 1, max(b.services, 1), 9
+			want := int64(0)
+			for _, row := range st.rows {
+				if ts := row.entry.Timestamp; r.Contains(ts) {
+					want++
 				}
-				last = w.End
 			}
-			if n := len(m.windows(r, 500)); n > 501 {
-				t.Fatalf("%v of %v: %d windows", share, r, n)
+			step := time.Duration(span(r)/10000) + 1
+			list, err := minePatterns(t.Context(), st, expr.(*logql.LogSelector), r, step, b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(list) != 1 || list[0].Total() < want/2 || list[0].Total() > want+1 {
+				t.Errorf("%v of %v: %v, want %d lines", b, r, list, want)
 			}
 		}
 	}
 }
 
-func testRandom() *rand.Rand { return rand.New(rand.NewPCG(3, 4)) }
+// TestDivide has every stream in one service.
+func TestDivide(t *testing.T) {
+	base := []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, "app", "web")}
+	var volumes []model.StreamVolume
+	for i, name := range []string{"", "a", "a.b", "axb", "x|y", "(", "a"} {
+		ls := labels.FromStrings("app", "web", "n", fmt.Sprint(i), "service_name", name)
+		volumes = append(volumes, model.StreamVolume{Labels: ls, Entries: int64(i * i)})
+	}
+	for most := 1; most < 9; most++ {
+		services, number := divide(base, volumes, most)
+		if len(services) != min(most, 6) {
+			t.Errorf("%d services of at most %d", len(services), most)
+		}
+		for _, v := range volumes {
+			for i, ms := range services {
+				if in := matches(ms, v.Labels); in != (number[v.Labels.Get("service_name")] == i) {
+					t.Errorf("of %d: %s is in %d: %v", most, v.Labels, i, in)
+				}
+			}
+		}
+	}
+}
+
+func TestScattered(t *testing.T) {
+	for n := range 40 {
+		order := scattered(n)
+		if len(order) != n {
+			t.Fatalf("%d of %d numbers", len(order), n)
+		}
+		seen := map[int]bool{}
+		for i, x := range order {
+			seen[x] = true
+			if i == 1 && n > 3 && x < n/4 {
+				t.Errorf("of %d the second is %d", n, x)
+			}
+		}
+		if len(seen) != n {
+			t.Errorf("%v has repeats", order)
+		}
+	}
+}
