@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -90,6 +91,31 @@ func TestCompleteLogQL(t *testing.T) {
 		}
 		if asked := strings.Join(v.asked, "; "); asked != tc.asked {
 			t.Errorf("%q: asked %q, want %q", tc.text, asked, tc.asked)
+		}
+	}
+}
+
+// TestCompletePrefixes completes every beginning of queries, with and without
+// some bytes in the middle changed: candidates always go on with what was typed.
+func TestCompletePrefixes(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(5, 6))
+	for _, query := range []string{
+		`sum by (app, pod) (rate({namespace="shop", app=~"a|b"} |= "x\"y" | json | status >= 500 [5m])) / on (app) group_left (node) vector(1)`,
+		"{a=`b`,c!~\"d{,}\"} # comment {\n | logfmt | line_format `{{.x}} {{.y | lower}}` | drop a, b",
+		`topk(3, sum without (pod) (count_over_time({app="web"} !> "<_> ok <_>" | unwrap duration(d) [1h:1m] offset 5m))) > bool 2`,
+	} {
+		for n := range len(query) + 1 {
+			for mutations := range 20 {
+				text := []byte(query[:n])
+				for range min(mutations, n) {
+					text[rnd.IntN(n)] = "{}()[]\"`'\\|,= \xff\x00a"[rnd.IntN(16)]
+				}
+				for _, c := range completeLogQL(string(text), &testVocabulary{}) {
+					if !strings.HasPrefix(c, openQuote(string(text))) {
+						t.Errorf("%q: candidate %q", text, c)
+					}
+				}
+			}
 		}
 	}
 }

@@ -114,7 +114,8 @@ func (l *fakeLoki) queryRange(w http.ResponseWriter, r *http.Request) {
 	})
 	found = found[:min(limit, len(found))]
 	_, _ = w.Write(mustJSON(map[string]any{"status": "success", "data": map[string]any{
-		"resultType": "streams", "result": streamsOf(found), "stats": map[string]any{},
+		"resultType": "streams", "result": streamsOf(found),
+		"stats": map[string]any{"summary": map[string]any{"totalBytesProcessed": 4096, "totalLinesProcessed": 100, "totalPostFilterLines": len(found), "execTime": 0.25, "queueTime": 0.125}},
 	}}))
 }
 

@@ -114,7 +114,7 @@ func (r *remote) again(ctx context.Context, failed int, err error) error {
 // read gets the lines as a stream where the server has one and they are many,
 // else page by page.
 func (r *remote) read(ctx context.Context, req lokiapi.RangeRequest, each func(row) error) error {
-	if req.Limit > 0 && req.Limit <= pageSize {
+	if req.Limit > 0 && req.Limit <= pageSize || r.stats != nil {
 		return r.pages(ctx, req, each)
 	}
 	stream, err := r.Export(ctx, req)
@@ -174,6 +174,7 @@ func (r *remote) pages(ctx context.Context, req lokiapi.RangeRequest, each func(
 		if err != nil {
 			return err
 		}
+		r.stats.add(resp)
 		rows := rowsOf(resp, req.Direction)
 		fresh := done.fresh(rows)
 		if req.Limit > 0 {

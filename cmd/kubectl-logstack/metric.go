@@ -62,6 +62,11 @@ func runMetricQuery(ctx context.Context, a *app, f *queryFlags, query string, s 
 	if err != nil {
 		return explainAnswer(err)
 	}
+	if f.stats {
+		var sum queryStats
+		sum.add(resp)
+		fmt.Fprintln(a.ErrOut, sum.String())
+	}
 	for _, w := range resp.Warnings {
 		fmt.Fprintln(a.ErrOut, "note: "+w)
 	}

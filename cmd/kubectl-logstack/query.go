@@ -31,6 +31,7 @@ type queryFlags struct {
 	utc     bool
 	step    string
 	stdin   bool
+	stats   bool
 }
 
 func newQueryCmd(a *app) *cobra.Command {
@@ -92,6 +93,7 @@ query.
 	fl.StringVarP(&f.format, "output", "o", "text", "How to print it: "+orList(lineFormats)+"; for a metric query "+orList(metricFormats)+".")
 	fl.BoolVar(&f.utc, "utc", false, "Print times in UTC instead of the local time zone.")
 	fl.StringVar(&f.step, "step", "", "Distance of the points of a metric query over the range.")
+	fl.BoolVar(&f.stats, "stats", false, "Tell on stderr how much the server read.")
 	fl.BoolVar(&f.stdin, "stdin", false, "Filter and format the lines of standard input; no server is asked, the selector may be left out.")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(append(slices.Clone(lineFormats), "chart"), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
@@ -164,9 +166,15 @@ func runQuery(ctx context.Context, a *app, f *queryFlags, query string) error {
 	if f.follow {
 		return followLines(ctx, client, query, start, f.limit, p)
 	}
+	if f.stats {
+		client.stats = new(queryStats)
+	}
 	n, err := showLines(ctx, a, client, query, start, end, f.limit, f.forward, p)
 	if err != nil {
 		return err
+	}
+	if f.stats {
+		fmt.Fprintln(a.ErrOut, client.stats.String())
 	}
 	switch {
 	case n == 0:

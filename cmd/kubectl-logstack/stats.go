@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -80,4 +81,40 @@ func count(n int64, what string) string {
 		what += "s"
 	}
 	return humanize.Comma(n) + " " + what
+}
+
+// queryStats adds up what the answers to a query say they cost: the summary of
+// Loki's statistics.
+type queryStats struct {
+	Summary struct {
+		Bytes     int64   `json:"totalBytesProcessed"`
+		Lines     int64   `json:"totalLinesProcessed"`
+		Passed    int64   `json:"totalPostFilterLines"`
+		ExecTime  float64 `json:"execTime"`
+		QueueTime float64 `json:"queueTime"`
+	} `json:"summary"`
+	answers int
+}
+
+// add counts one answer. A nil queryStats counts nothing.
+func (s *queryStats) add(resp *lokiapi.QueryResponse) {
+	var one queryStats
+	if s == nil || len(resp.Stats) == 0 || json.Unmarshal(resp.Stats, &one) != nil || one == (queryStats{}) {
+		return
+	}
+	s.answers++
+	s.Summary.Bytes += one.Summary.Bytes
+	s.Summary.Lines += one.Summary.Lines
+	s.Summary.Passed += one.Summary.Passed
+	s.Summary.ExecTime += one.Summary.ExecTime
+	s.Summary.QueueTime += one.Summary.QueueTime
+}
+
+func (s *queryStats) String() string {
+	if s.answers == 0 {
+		return "stats: the server tells none"
+	}
+	m := s.Summary
+	return fmt.Sprintf("stats: %s, %s read, %s passed the filters; %.3f s, %.3f s of it waiting",
+		count(m.Lines, "line"), humanize.IBytes(uint64(max(m.Bytes, 0))), humanize.Comma(m.Passed), m.ExecTime+m.QueueTime, m.QueueTime)
 }

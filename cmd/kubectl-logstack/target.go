@@ -55,6 +55,9 @@ type remote struct {
 	note func(string)
 	// backoff is the wait before the n-th new try in a row, counted from 0.
 	backoff func(n int) time.Duration
+	// stats adds up what answers say they cost; nil does not ask for it. Streams
+	// say nothing, so answers come in pages then.
+	stats *queryStats
 }
 
 // remote wraps a client that tells of its troubles on stderr.
@@ -74,6 +77,9 @@ func serviceIn(namespace string) kube.Service {
 
 // connect reaches the server. The caller closes the connection.
 func (a *app) connect(ctx context.Context, t target) (*remote, func(), error) {
+	if t.addr != "" && t.service != "" {
+		return nil, nil, usagef("--addr and --service: name one of them")
+	}
 	env, err := readLokiEnv(os.Getenv)
 	if err != nil {
 		return nil, nil, err
