@@ -46,7 +46,7 @@ type sampleTask struct {
 	// whole says that the part is read as a whole, into a bucket for each step.
 	whole bool
 	read  bool    // it has been read
-	rows  float64 // lines that it stands for, 0 if none
+	rows  float64 // lines of the service where it was read
 }
 
 // Buckets of a sample: one for each task and step, then one for each task.
@@ -108,13 +108,13 @@ func (m *patternMiner) sample(ctx context.Context, volumes []model.StreamVolume,
 // densest returns a range about as long as like inside of r, where the index
 // has the most entries.
 func (m *patternMiner) densest(ctx context.Context, ms []*labels.Matcher, like, r model.TimeRange) (model.TimeRange, error) {
-	const slices = 16
-	for span(r) > max(span(like), slices) {
+	const pieces = 16
+	for span(r) > max(span(like), pieces) {
 		best, most := r, int64(-1)
-		length := (r.End - r.Start + slices - 1) / slices
+		length := (r.End - r.Start + pieces - 1) / pieces
 		for at := r.Start; at < r.End; at += length {
-			slice := model.TimeRange{Start: at, End: min(at+length, r.End)}
-			volumes, err := m.store.Volume(ctx, slice, ms)
+			piece := model.TimeRange{Start: at, End: min(at+length, r.End)}
+			volumes, err := m.store.Volume(ctx, piece, ms)
 			if err != nil {
 				return r, err
 			}
@@ -123,7 +123,7 @@ func (m *patternMiner) densest(ctx context.Context, ms []*labels.Matcher, like, 
 				entries += v.Entries
 			}
 			if entries > most {
-				best, most = slice, entries
+				best, most = piece, entries
 			}
 		}
 		r = best
