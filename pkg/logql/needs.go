@@ -15,9 +15,6 @@ type LabelNeeds struct {
 	// all means that the parsers can be left out: nothing looks at what they
 	// find, nor, as in Loki, at whether they fail.
 	Names []string
-	// Errors says that something looks at __error__ or __error_details__: then,
-	// as in Loki, an entry with an error is a result like any other.
-	Errors bool
 }
 
 // NeededLabels returns what each range aggregation inside e needs.
@@ -101,11 +98,11 @@ func (op RangeOp) addsUp() bool {
 
 // needs collects the labels that grouping, stages and unwrap of n read.
 func (n *RangeAggregation) needs(g *Grouping) LabelNeeds {
-	names := nameSet{}
-	all := g == nil || g.Without
-	if !all {
-		names.add(g.Labels...)
+	if g == nil || g.Without {
+		return LabelNeeds{All: true}
 	}
+	names := nameSet{}
+	names.add(g.Labels...)
 	if n.Label != "" {
 		names.add(n.Label)
 	}
@@ -116,11 +113,10 @@ func (n *RangeAggregation) needs(g *Grouping) LabelNeeds {
 		names.add(n.Unwrap.Label)
 		Walk(n.Unwrap, names.visit)
 	}
-	needs := LabelNeeds{All: all || names[everyName], Errors: names[errorLabel] || names[errorDetailsLabel]}
-	if !needs.All {
-		needs.Names = slices.Sorted(maps.Keys(names))
+	if names[everyName] {
+		return LabelNeeds{All: true}
 	}
-	return needs
+	return LabelNeeds{Names: slices.Sorted(maps.Keys(names))}
 }
 
 // nameSet collects label names.

@@ -72,9 +72,6 @@ func isLabelName(s string) bool {
 // errorLabel cannot be assigned: it is the engine's.
 const errorLabel = "__error__"
 
-// errorDetailsLabel comes with it.
-const errorDetailsLabel = "__error_details__"
-
 func (p *parser) checkLabelFormat(before []LabelAssignment, a LabelAssignment) {
 	if a.Dst == errorLabel {
 		p.general(a.Position, "%s cannot be formatted", errorLabel)

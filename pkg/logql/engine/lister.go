@@ -14,9 +14,9 @@ type lister struct {
 	g      *grid
 	budget *stage.Budget
 	series [][]sample
-	// value makes a window's value from its samples, sorted by time; start and
-	// end are the ends of the window. It may use scratch.
-	value   func(in []sample, start, end int64, scratch *[]float64) float64
+	// value makes a window's value from its samples, sorted by time. It may use
+	// scratch.
+	value   func(in []sample, scratch *[]float64) float64
 	scratch []float64
 }
 
@@ -70,14 +70,14 @@ func (l *lister) points(series int, emit func(k int, v float64)) {
 			hi++
 		}
 		if lo < hi {
-			emit(k, l.value(all[lo:hi], start, end, &l.scratch))
+			emit(k, l.value(all[lo:hi], &l.scratch))
 		}
 	}
 }
 
 // quantileOf returns the q-quantile: linear between the two nearest ranks.
-func quantileOf(q float64) func([]sample, int64, int64, *[]float64) float64 {
-	return func(in []sample, _, _ int64, scratch *[]float64) float64 {
+func quantileOf(q float64) func([]sample, *[]float64) float64 {
+	return func(in []sample, scratch *[]float64) float64 {
 		switch {
 		case math.IsNaN(q):
 			return math.NaN()
@@ -100,37 +100,22 @@ func quantileOf(q float64) func([]sample, int64, int64, *[]float64) float64 {
 	}
 }
 
-// counterRate returns the increase of a counter per second, across resets and
-// extrapolated to the ends of the window, by the rules of PromQL's rate. Fewer
-// than two samples are 0.
-func counterRate(rng time.Duration) func([]sample, int64, int64, *[]float64) float64 {
-	return func(in []sample, start, end int64, _ *[]float64) float64 {
-		if len(in) < 2 {
+// counterRate returns the increase of a counter per second of the window, across
+// resets; fewer than two samples are 0. Loki means to extrapolate to the ends of
+// the window, as PromQL does, but what it adds is a millionth: it takes
+// nanoseconds for milliseconds.
+func counterRate(rng time.Duration) func([]sample, *[]float64) float64 {
+	return func(in []sample, _ *[]float64) float64 {
+		first, last := in[0], in[len(in)-1]
+		if first.ts == last.ts {
 			return 0
 		}
-		first, last := in[0], in[len(in)-1]
 		increase := last.v - first.v
 		for i := 1; i < len(in); i++ {
 			if in[i].v < in[i-1].v {
 				increase += in[i-1].v
 			}
 		}
-		sampled := float64(last.ts - first.ts)
-		if sampled == 0 {
-			return 0
-		}
-		average := sampled / float64(len(in)-1)
-		toStart, toEnd := float64(first.ts-start), float64(end-last.ts)
-		// No further than a sample is to be expected, nor below zero.
-		if toStart >= average*1.1 {
-			toStart = average / 2
-		}
-		if increase > 0 && first.v >= 0 {
-			toStart = min(toStart, sampled*(first.v/increase))
-		}
-		if toEnd >= average*1.1 {
-			toEnd = average / 2
-		}
-		return increase * (sampled + toStart + toEnd) / sampled / rng.Seconds()
+		return increase / rng.Seconds()
 	}
 }

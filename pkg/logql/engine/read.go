@@ -48,9 +48,7 @@ func (w *worker) series() []labels.Labels {
 
 func (r *run) newWorker(n *logql.RangeAggregation, by *logql.Grouping, g *grid) (*worker, error) {
 	hints := stage.AllLabels()
-	if need, ok := r.needs[n]; ok && need.All {
-		hints.PreserveError = need.Errors
-	} else if ok {
+	if need, ok := r.needs[n]; ok && !need.All {
 		hints = stage.NeededLabels(need.Names)
 	}
 	x, err := stage.NewExtractor(n, by, stage.Config{Hints: hints, Budget: &r.budget, Now: r.e.opts.Now})

@@ -266,8 +266,8 @@ func (b *Builder) stored(name string) bool {
 
 // SetErr marks the entry as failed. A later error replaces an earlier one.
 //
-// Where the query looks at errors, those of parsers are results like any other.
-// Those of later stages are not, as in Loki: a filter in front of an unwrap does
+// Where a query that groups by names looks at errors, those of parsers are results
+// like any other. Those of later stages are not, as in Loki: a filter in front of an unwrap does
 // not mean what unwrap makes of the rest.
 func (b *Builder) SetErr(kind, details string) {
 	b.err, b.details = kind, details
