@@ -124,6 +124,11 @@ type SelectRequest struct {
 	// reader can use. It is a hint: the store skips what cannot match, and may
 	// still return lines that lack one. It may never skip one that has all.
 	Contains []string
+	// ContainsAny are byte strings one of which at least occurs in every line that
+	// the reader can use; with AnyFold in any case, Unicode's simple folding
+	// included. None is without effect. It is a hint, like Contains.
+	ContainsAny []string
+	AnyFold     bool
 	// TimesOnly says that the reader does not look at Lines and Metadata: they
 	// are nil. Counting by stream then needs no decompression of text.
 	TimesOnly bool

@@ -106,6 +106,8 @@ type sources struct {
 	rng      closedRange
 	needles  []string
 	probe    *chunk.IDProbe // of the needles, nil if filters cannot tell anything
+	any      []string       // SelectRequest.ContainsAny
+	anyFold  bool
 	matchers []*labels.Matcher
 	db       *DB // notes damage; nil in a rewrite of the head
 	// strict makes damage an error instead of leaving out what is damaged.

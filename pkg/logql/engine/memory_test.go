@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -69,7 +70,7 @@ func (m *memoryStore) Select(_ context.Context, req model.SelectRequest) (model.
 		if !slices.ContainsFunc(req.Matchers, func(x *labels.Matcher) bool { return !x.Matches(s.Labels.Get(x.Name)) }) {
 			it.batch.Streams = append(it.batch.Streams, s.Labels)
 			for seq, e := range s.Entries {
-				if req.Range.Contains(e.Timestamp) && containsAll(e.Line, req.Contains) {
+				if req.Range.Contains(e.Timestamp) && containsAll(e.Line, req.Contains) && containsAny(e.Line, req) {
 					it.left = append(it.left, memoryRow{len(it.batch.Streams) - 1, seq, e})
 				}
 			}
@@ -102,6 +103,16 @@ func containsAll(line string, needles []string) bool {
 		}
 	}
 	return true
+}
+
+// containsAny takes the hint at its word, so that a wrong one loses lines.
+func containsAny(line string, req model.SelectRequest) bool {
+	return len(req.ContainsAny) == 0 || slices.ContainsFunc(req.ContainsAny, func(s string) bool {
+		if req.AnyFold {
+			return regexp.MustCompile("(?i)" + regexp.QuoteMeta(s)).MatchString(line)
+		}
+		return strings.Contains(line, s)
+	})
 }
 
 type memoryIterator struct {

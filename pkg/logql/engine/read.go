@@ -101,6 +101,7 @@ func (r *run) readAll(ctx context.Context, n *logql.RangeAggregation, by *logql.
 		TimesOnly: timesOnly && x.TimesSuffice(),
 		NoLines:   x.NoLines(),
 	}
+	req.ContainsAny, req.AnyFold = x.AnyOf()
 	var err error
 	if canSplit && extra > 0 {
 		err = r.readSplit(ctx, splitter, req, workers, g)

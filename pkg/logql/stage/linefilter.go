@@ -112,6 +112,32 @@ func (f *LineFilter) Filter(lines []string, rows []uint32) []uint32 {
 	return kept
 }
 
+// anyOf returns texts one of which occurs in every line that the filter keeps,
+// in any case where fold is set. nil if it cannot tell.
+func (f *LineFilter) anyOf() (texts []string, fold bool) {
+	if f.negate {
+		return nil, false
+	}
+	for i := range f.tests {
+		t := &f.tests[i]
+		text := t.contains
+		switch {
+		case t.fold != nil:
+			text = t.fold.lower
+		case t.re != nil:
+			text = t.re.literal
+		case !t.plain():
+			return nil, false
+		}
+		isFold := t.fold != nil
+		if text == "" || i > 0 && isFold != fold {
+			return nil, false
+		}
+		texts, fold = append(texts, text), isFold
+	}
+	return texts, fold
+}
+
 // plain says that the test is a mere substring.
 func (t *lineTest) plain() bool {
 	return t.fold == nil && t.re == nil && t.pattern == nil && t.ip == nil

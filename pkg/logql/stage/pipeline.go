@@ -52,6 +52,19 @@ type streamState struct {
 	only    int // series of entries that nothing was done to, -1 if unknown
 }
 
+// AnyOf returns texts one of which occurs in every line that the pipeline lets
+// pass, for model.SelectRequest.ContainsAny: those of the first line filter that
+// has several, or that ignores case. A single text is part of
+// logql.LogSelector.RequiredSubstrings.
+func (p *Pipeline) AnyOf() (texts []string, fold bool) {
+	for _, f := range p.filters {
+		if texts, fold = f.anyOf(); fold || len(texts) > 1 {
+			return texts, fold
+		}
+	}
+	return nil, false
+}
+
 // Select returns the rows of the batch that pass the line filters at the front.
 // The result is valid until the next Select.
 func (p *Pipeline) Select(batch *model.EntryBatch) []uint32 {

@@ -87,6 +87,11 @@ type Choice struct {
 	// shapes, dictionaries and columns before lines are put together, and only whole
 	// words and identifiers can be found there.
 	Needles []string
+	// Any leaves out rows that certainly have none of these texts, like Needles.
+	// With AnyFold they are looked for in any case, Unicode's simple folding
+	// included. Empty is without effect.
+	Any     []string
+	AnyFold bool
 	// NoLines leaves Lines empty: only times and metadata are decoded. It is ignored
 	// when there are needles.
 	NoLines bool

@@ -1,7 +1,6 @@
 package chunk
 
 import (
-	"bytes"
 	"math/bits"
 	"slices"
 	"strings"
@@ -35,7 +34,7 @@ func (s rowSet) next(i, to int) int {
 
 // matcher finds the rows of a table that may hold all probes.
 type matcher struct {
-	keep, hits rowSet
+	keep, hits, union rowSet
 	// vals say which values of a column hold a probe, kids those of its parts.
 	vals, kids []bool
 	entries    []bool
@@ -77,11 +76,10 @@ func (m *matcher) find(t *table, probes []probe) {
 
 // probe adds the rows that may hold p to m.hits.
 func (m *matcher) probe(t *table, p probe) {
-	text := []byte(p.text)
 	m.shapes = slices.Grow(m.shapes[:0], len(t.shapes))[:len(t.shapes)]
 	for i := range t.shapes {
 		s := &t.shapes[i]
-		m.shapes[i] = s.rows > 0 && opsContain(t.ops[s.ops.from:s.ops.to], text)
+		m.shapes[i] = s.rows > 0 && opsContain(t.ops[s.ops.from:s.ops.to], &p)
 	}
 	for i, s := range t.rowShapes {
 		if m.shapes[s] {
@@ -92,7 +90,7 @@ func (m *matcher) probe(t *table, p probe) {
 		n := t.colRows[c]
 		m.vals = slices.Grow(m.vals[:0], n)[:n]
 		clear(m.vals)
-		if !m.node(t, &t.cols[c], p, text, m.vals) {
+		if !m.node(t, &t.cols[c], p, m.vals) {
 			continue
 		}
 		for i := range t.shapes {
@@ -112,9 +110,9 @@ func (m *matcher) probe(t *table, p probe) {
 	}
 }
 
-func opsContain(ops []op, text []byte) bool {
+func opsContain(ops []op, p *probe) bool {
 	for i := range ops {
-		if bytes.Contains(ops[i].lit, text) {
+		if p.contains(ops[i].lit) {
 			return true
 		}
 	}
@@ -122,7 +120,7 @@ func opsContain(ops []op, text []byte) bool {
 }
 
 // node marks the values of nd that may hold p and says whether there are any.
-func (m *matcher) node(t *table, nd *node, p probe, text []byte, hit []bool) (found bool) {
+func (m *matcher) node(t *table, nd *node, p probe, hit []bool) (found bool) {
 	switch nd.kind {
 	case nodeHex, nodeHexUpper, nodeUUID, nodeUUIDUpper:
 		if !p.hex {
@@ -143,13 +141,13 @@ func (m *matcher) node(t *table, nd *node, p probe, text []byte, hit []bool) (fo
 			found = found || hit[i]
 		}
 	case nodeDict:
-		if !bytes.Contains(nd.bytes, text) {
+		if !p.contains(nd.bytes) {
 			return false
 		}
 		m.entries = slices.Grow(m.entries[:0], len(nd.ends))[:len(nd.ends)]
 		from := uint32(0)
 		for i, end := range nd.ends {
-			m.entries[i] = bytes.Contains(nd.bytes[from:end], text)
+			m.entries[i] = p.contains(nd.bytes[from:end])
 			from = end
 		}
 		for i, x := range nd.vals {
@@ -157,18 +155,18 @@ func (m *matcher) node(t *table, nd *node, p probe, text []byte, hit []bool) (fo
 			found = found || hit[i]
 		}
 	case nodeRaw:
-		return markRaw(nd, text, hit)
+		return markRaw(nd, &p, hit)
 	case nodeSplit:
-		return m.split(t, nd, p, text, hit)
+		return m.split(t, nd, p, hit)
 	}
 	return found
 }
 
 // markRaw finds all occurrences at once and looks up whose they are.
-func markRaw(nd *node, text []byte, hit []bool) (found bool) {
+func markRaw(nd *node, p *probe, hit []bool) (found bool) {
 	i, end := 0, 0 // value i-1 ends at end
 	for at := 0; ; {
-		k := bytes.Index(nd.bytes[at:], text)
+		k := p.index(nd.bytes[at:])
 		if k < 0 {
 			return found
 		}
@@ -178,7 +176,7 @@ func markRaw(nd *node, text []byte, hit []bool) (found bool) {
 			i++
 		}
 		// Else it crosses into the next value.
-		if at+len(text) <= end {
+		if at+len(p.text) <= end {
 			hit[i-1], found = true, true
 			at = end
 		} else {
@@ -188,11 +186,11 @@ func markRaw(nd *node, text []byte, hit []bool) (found bool) {
 }
 
 // split marks values by their skeletons and then by their parts.
-func (m *matcher) split(t *table, nd *node, p probe, text []byte, hit []bool) (found bool) {
+func (m *matcher) split(t *table, nd *node, p probe, hit []bool) (found bool) {
 	for s := range nd.count {
 		r := t.skeletons[nd.skel+s]
 		ops := t.ops[r.from:r.to]
-		if opsContain(ops, text) {
+		if opsContain(ops, &p) {
 			for i, x := range nd.vals {
 				if int(x) == s {
 					hit[i], found = true, true
@@ -208,7 +206,7 @@ func (m *matcher) split(t *table, nd *node, p probe, text []byte, hit []bool) (f
 			n := len(kid.vals)
 			m.kids = slices.Grow(m.kids[:0], n)[:n]
 			clear(m.kids)
-			if !m.node(t, kid, p, text, m.kids) {
+			if !m.node(t, kid, p, m.kids) {
 				continue
 			}
 			v := 0

@@ -155,6 +155,29 @@ func (t *table) appendLine(dst []byte, s *shape, ts int64, limit int) []byte {
 	return t.appendOps(dst, t.ops[s.ops.from:s.ops.to], t.cols, ts, limit)
 }
 
+// choose sets dec.keep to the rows that may have the texts of a choice, nil for
+// all.
+func (dec *Decoder) choose(c *Choice) {
+	t, m := &dec.table, &dec.matcher
+	var buf [16]probe
+	probes := buf[:0]
+	for _, n := range c.Needles {
+		probes = appendProbes(probes, n)
+	}
+	if len(probes) > 0 {
+		m.find(t, probes)
+		dec.keep = m.keep
+	}
+	if anyOf := anyProbes(c); anyOf != nil && !(dec.keep != nil && dec.keep.empty()) {
+		all := slices.Clone(dec.keep)
+		m.findAny(t, anyOf)
+		dec.keep = m.keep
+		for i := range all {
+			dec.keep[i] &= all[i]
+		}
+	}
+}
+
 // decodeColumns rebuilds lines from..to of a block in columns.
 func (b *Block) decodeColumns(dec *Decoder, dst *Rows, from, to int, c *Choice) error {
 	p, err := b.unpackTable(dec)
@@ -166,16 +189,8 @@ func (b *Block) decodeColumns(dec *Decoder, dst *Rows, from, to int, c *Choice) 
 		return err
 	}
 	if b.h.flags&flagLettersWhole != 0 {
-		var buf [16]probe
-		probes := buf[:0]
-		for _, n := range c.Needles {
-			probes = appendProbes(probes, n)
-		}
-		if len(probes) > 0 {
-			dec.matcher.find(t, probes)
-			if dec.keep = dec.matcher.keep; dec.keep.empty() {
-				return nil // the caller sees it
-			}
+		if dec.choose(c); dec.keep != nil && dec.keep.empty() {
+			return nil // the caller sees it
 		}
 	}
 	dec.pick(c, dst, from, to)

@@ -18,6 +18,10 @@ type probe struct {
 	text string
 	// hex: may also be packed.
 	hex bool
+	// fold: text is letters in lower case, looked for in any case, by the one at
+	// rare.
+	fold bool
+	rare int
 }
 
 // MayContain is false only if some needle certainly occurs in no line of the
@@ -79,7 +83,7 @@ func appendProbes(dst []probe, needle string) []probe {
 		run := needle[start:i]
 		switch {
 		case changes >= 2 && !(letters == 1 && bytes.IndexByte([]byte(run), 'T') >= 0):
-			dst = append(dst, probe{run, hex != 0})
+			dst = append(dst, probe{text: run, hex: hex != 0})
 		default:
 			dst = appendWords(dst, run)
 		}

@@ -1,0 +1,64 @@
+package store
+
+import (
+	"context"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
+)
+
+// TestContainsAny checks that a request for lines with one of a few texts, in
+// any case or not, misses none, and is given less than all.
+func TestContainsAny(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t, 31)
+	steps := 200
+	if testing.Short() {
+		steps = 60
+	}
+	all, given := 0, 0
+	for i := range steps {
+		h.step(i)
+		if i%4 != 0 {
+			continue
+		}
+		fold := h.IntN(2) == 0
+		texts := []string{"same line", "warn", "error", "long line", "nowhere", "newline", `"trace_id":"0`, "served in 9", "\xff binary"}
+		h.Shuffle(len(texts), func(i, j int) { texts[i], texts[j] = texts[j], texts[i] })
+		texts = texts[:1+h.IntN(3)]
+		if fold {
+			texts = slices.DeleteFunc(texts, func(s string) bool { return strings.Contains(s, "\xff") })
+			for i := range texts {
+				texts[i] = strings.ToUpper(texts[i])
+			}
+		}
+		has := func(r row) bool {
+			return len(texts) == 0 || slices.ContainsFunc(texts, func(s string) bool {
+				if fold {
+					return regexp.MustCompile("(?i)" + regexp.QuoteMeta(s)).MatchString(r.line)
+				}
+				return strings.Contains(r.line, s)
+			})
+		}
+		req := model.SelectRequest{Matchers: h.matchers(), Range: h.timeRange(), Direction: model.Forward, Unordered: h.IntN(3) > 0, ContainsAny: texts, AnyFold: fold}
+		if h.IntN(3) == 0 {
+			req.Contains = []string{"level"}
+		}
+		it, err := h.db.Select(context.Background(), req)
+		h.must(err)
+		got := collect(t, it, 0, false)
+		h.must(it.Close())
+		wanted := func(r row) bool { return has(r) && (len(req.Contains) == 0 || strings.Contains(r.line, "level")) }
+		rows := h.want.selectRows(req.Matchers, req.Range)
+		all, given = all+len(rows), given+len(got)
+		unwanted := func(r row) bool { return !wanted(r) }
+		got, rows = slices.DeleteFunc(got, unwanted), slices.DeleteFunc(rows, unwanted)
+		diffRows(t, strings.Join(texts, " or "), sorted(got), sorted(rows))
+	}
+	if given >= all {
+		t.Errorf("%d of %d rows were given", given, all)
+	}
+}
