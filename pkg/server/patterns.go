@@ -28,6 +28,9 @@ import (
 // equal answers.
 type patternBounds struct {
 	exact int64
+	// bytes bound, about, the text of what is decoded, where lines are long. More
+	// is not exact either.
+	bytes int64
 	// decode is how many lines are decoded for a query with a line filter that
 	// the store can look for: what does not have its text costs next to nothing.
 	decode int64
@@ -42,7 +45,7 @@ type patternBounds struct {
 }
 
 var defaultPatternBounds = patternBounds{
-	exact: 50_000, decode: 100_000, sample: 25_000, services: 16, parts: 3, steps: 250, answers: 500,
+	exact: 50_000, bytes: 32 << 20, decode: 100_000, sample: 25_000, services: 16, parts: 3, steps: 250, answers: 500,
 }
 
 // patterns groups the lines of a log query by their shape.
@@ -73,18 +76,22 @@ func minePatterns(ctx context.Context, st Store, q *logql.LogSelector, span mode
 	if err != nil {
 		return nil, err
 	}
-	total := int64(0)
+	var total, bytes int64
 	for _, v := range volumes {
 		total += v.Entries
+		bytes += v.Bytes
 	}
 	m := patternMiner{
-		store: st, query: q, span: span, step: int64(max(step, time.Second)), bounds: bounds,
+		store: st, query: q, span: span, step: int64(max(step, time.Second)), bounds: bounds, sampled: float64(bounds.sample),
 		miner: patterns.NewMiner(patterns.Options{}), random: rand.New(rand.NewPCG(1, 2)),
 	}
-	if total <= bounds.exact {
+	if total <= bounds.exact && bytes <= bounds.bytes {
 		_, err = m.read(ctx, q.Matchers, span, m.stepOf)
 	} else {
-		err = m.sample(ctx, volumes, total)
+		if bytes > 0 {
+			m.sampled = min(m.sampled, float64(bounds.bytes)*float64(total)/float64(bytes))
+		}
+		err = m.sample(ctx, volumes, total, bytes)
 	}
 	if err != nil {
 		return nil, err
@@ -99,8 +106,10 @@ type patternMiner struct {
 	span   model.TimeRange
 	step   int64 // ns
 	bounds patternBounds
-	miner  *patterns.Miner
-	random *rand.Rand
+	// sampled is how many lines a sample is to have.
+	sampled float64
+	miner   *patterns.Miner
+	random  *rand.Rand
 	// plan is set where counts are extrapolated.
 	plan *samplePlan
 }
@@ -119,8 +128,8 @@ func floorDiv(a, b int64) int64 {
 
 // readCost is what a read has come across.
 type readCost struct {
-	rows    int64 // that the store returned
-	decoded int64 // lines that it decoded
+	rows           int64 // that the store returned
+	decoded, bytes int64 // lines that it decoded, and their text
 }
 
 // read mines the entries of some streams in a range, into the buckets that
@@ -137,7 +146,8 @@ func (m *patternMiner) read(ctx context.Context, ms []*labels.Matcher, r model.T
 		return cost, err
 	}
 	defer func() {
-		cost.decoded = it.Stats().Lines
+		stats := it.Stats()
+		cost.decoded, cost.bytes = stats.Lines, stats.Bytes
 		err = errors.Join(err, it.Close())
 	}()
 	for {

@@ -54,7 +54,7 @@ func (p *samplePlan) stepBucket(task, step int) int { return task*len(p.volume[0
 func (p *samplePlan) taskBucket(task int) int       { return len(p.tasks)*len(p.volume[0]) + task }
 
 // sample plans, reads, and leaves the plan for extrapolation.
-func (m *patternMiner) sample(ctx context.Context, volumes []model.StreamVolume, total int64) error {
+func (m *patternMiner) sample(ctx context.Context, volumes []model.StreamVolume, total, bytes int64) error {
 	// The steps of ends that are far out would not fit into an int64.
 	const far = 1 << 61
 	m.span.Start, m.span.End = max(m.span.Start, -far), min(m.span.End, far)
@@ -63,7 +63,7 @@ func (m *patternMiner) sample(ctx context.Context, volumes []model.StreamVolume,
 	services, names := [][]*labels.Matcher{m.query.Matchers}, map[string]int{}
 	parts := int64(m.bounds.parts)
 	if filtered {
-		parts = max(4*parts, 4*total/m.bounds.decode)
+		parts = max(4*parts, 4*total/m.bounds.decode, 4*bytes/m.bounds.bytes)
 	} else {
 		services, names = divide(m.query.Matchers, volumes, m.bounds.services)
 	}
@@ -71,10 +71,10 @@ func (m *patternMiner) sample(ctx context.Context, volumes []model.StreamVolume,
 		return err
 	}
 	p := m.plan
-	left := m.bounds.decode
+	left, leftBytes := m.bounds.decode, m.bounds.bytes
 	for _, i := range scattered(len(p.tasks)) {
 		t := &p.tasks[i]
-		if filtered && left <= 0 {
+		if filtered && (left <= 0 || leftBytes <= 0) {
 			break
 		}
 		r := m.window(t, filtered)
@@ -97,6 +97,7 @@ func (m *patternMiner) sample(ctx context.Context, volumes []model.StreamVolume,
 			return err
 		}
 		left -= cost.decoded
+		leftBytes -= cost.bytes
 		t.read, t.rows = true, float64(cost.rows)
 		if filtered { // rows without the text did not come
 			t.rows = p.sum(t.service, t.from, t.to)
@@ -252,7 +253,7 @@ func (m *patternMiner) window(t *sampleTask, filtered bool) model.TimeRange {
 		total += p.sum(i, 0, len(p.volume[i]))
 	}
 	// No fewer than some hundred: a block is opened for them anyway.
-	want := max(float64(m.bounds.sample)*lines/total, float64(m.bounds.sample)/100)
+	want := max(m.sampled*lines/total, m.sampled/100, 1)
 	if filtered || lines <= want {
 		t.whole = true
 		return all

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -184,16 +185,16 @@ func TestPatternsSampled(t *testing.T) {
 		within      float64 // 0 is exact
 		steps       int64   // seconds
 	}{
-		{"exact", `{app="web"}`, patternBounds{exact: far, answers: 500}, all, 0, 600},
-		{"sampled", `{app="web"}`, patternBounds{sample: n / 10, services: 10, parts: 3, steps: 500, answers: 500}, all, 0.15, 600},
-		{"steps joined", `{app="web"}`, patternBounds{sample: n / 10, services: 10, parts: 3, steps: 5, answers: 500}, all, 0.15, 1800},
-		{"sampled and filtered by a label", `{app="web"} | service_name="big"`, patternBounds{sample: n / 10, services: 10, parts: 3, steps: 500, answers: 500},
+		{"exact", `{app="web"}`, patternBounds{exact: far, bytes: far, answers: 500}, all, 0, 600},
+		{"sampled", `{app="web"}`, patternBounds{bytes: far, sample: n / 10, services: 10, parts: 3, steps: 500, answers: 500}, all, 0.15, 600},
+		{"steps joined", `{app="web"}`, patternBounds{bytes: far, sample: n / 10, services: 10, parts: 3, steps: 5, answers: 500}, all, 0.15, 1800},
+		{"sampled and filtered by a label", `{app="web"} | service_name="big"`, patternBounds{bytes: far, sample: n / 10, services: 10, parts: 3, steps: 500, answers: 500},
 			map[string]float64{"fifth wheel <_>": n / 5, "even call of <_>": n * 2 / 5}, 0.15, 600},
-		{"filtered, all of it read", `{app="web"} |= "i" |= "th"`, patternBounds{decode: far, parts: 3, steps: 500, answers: 500},
+		{"filtered, all of it read", `{app="web"} |= "i" |= "th"`, patternBounds{bytes: far, decode: far, parts: 3, steps: 500, answers: 500},
 			map[string]float64{"fifth wheel <_>": n / 5, "third man at <_> done": n * 2 / 15}, 0, 600},
-		{"filtered", `{app="web"} |= "i" |= "th"`, patternBounds{decode: n / 5, parts: 3, steps: 500, answers: 500},
+		{"filtered", `{app="web"} |= "i" |= "th"`, patternBounds{bytes: far, decode: n / 5, parts: 3, steps: 500, answers: 500},
 			map[string]float64{"fifth wheel <_>": n / 5, "third man at <_> done": n * 2 / 15}, 0.15, 600},
-		{"few answers", `{app="web"}`, patternBounds{sample: n / 10, services: 10, parts: 3, steps: 500, answers: 1}, map[string]float64{"even call of <_>": n * 2 / 5}, 0.15, 600},
+		{"few answers", `{app="web"}`, patternBounds{bytes: far, sample: n / 10, services: 10, parts: 3, steps: 500, answers: 1}, map[string]float64{"even call of <_>": n * 2 / 5}, 0.15, 600},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			expr, err := logql.Parse(tt.query)
@@ -255,7 +256,7 @@ func TestPatternsOfOddRanges(t *testing.T) {
 	}
 	for _, r := range []model.TimeRange{{Start: 0, End: 1}, {Start: -7, End: 3}, {Start: -2e18, End: 2e18}, {Start: math.MinInt64, End: math.MaxInt64}} {
 		for _, b := range []patternBounds{{parts: 1, steps: 1, sample: 3}, {parts: 3, steps: 7, sample: 1, services: 1}, {parts: 5, steps: 500, sample: 100, services: 9}} {
-			b.decode, b.services, b.answers = 1, max(b.services, 1), 9
+			b.decode, b.bytes, b.services, b.answers = 1, 1<<40, max(b.services, 1), 9
 			want := int64(0)
 			for _, row := range st.rows {
 				if ts := row.entry.Timestamp; r.Contains(ts) {
@@ -272,6 +273,58 @@ func TestPatternsOfOddRanges(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestPatternsOfLongLines reads a small part of what would be much text.
+func TestPatternsOfLongLines(t *testing.T) {
+	const most = 4 << 20
+	for _, query := range []string{`{app="web"}`, `{app="web"} |= "pad"`} {
+		st := newMemStore()
+		ls := labels.FromStrings("app", "web", "service_name", "web")
+		const n = 600
+		for i := range n {
+			line := fmt.Sprintf(`{"n":%d,"pad":"%s"}`, i, strings.Repeat("x", 200_000))
+			st.rows = append(st.rows, memRow{ls, model.Entry{Timestamp: int64(i) * 1e9, Line: line}, i})
+		}
+		counted := &countingStore{memStore: st}
+		expr, err := logql.Parse(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := defaultPatternBounds
+		b.bytes = 2 << 20
+		list, err := minePatterns(t.Context(), counted, expr.(*logql.LogSelector), model.TimeRange{Start: 0, End: n * 1e9}, 10*time.Second, b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(list) != 1 || list[0].Total() < n-10 || list[0].Total() > n+10 {
+			t.Errorf("%s: %v, want %d lines", query, list, n)
+		}
+		if counted.bytes == 0 || counted.bytes > most {
+			t.Errorf("%s: %d bytes were read, want at most %d", query, counted.bytes, most)
+		}
+	}
+}
+
+// countingStore counts the bytes that iterators have read.
+type countingStore struct {
+	*memStore
+	bytes int64
+}
+
+type countingIterator struct {
+	model.BatchIterator
+	st *countingStore
+}
+
+func (s *countingStore) Select(ctx context.Context, r model.SelectRequest) (model.BatchIterator, error) {
+	it, err := s.memStore.Select(ctx, r)
+	return &countingIterator{it, s}, err
+}
+
+func (it *countingIterator) Close() error {
+	it.st.bytes += it.Stats().Bytes
+	return it.BatchIterator.Close()
 }
 
 // TestDivide has every stream in one service.
