@@ -277,7 +277,7 @@ func TestPatternsOfOddRanges(t *testing.T) {
 
 // TestPatternsOfLongLines reads a small part of what would be much text.
 func TestPatternsOfLongLines(t *testing.T) {
-	const most = 4 << 20
+	const most = 8 << 20 // a part of thirty is the least
 	for _, query := range []string{`{app="web"}`, `{app="web"} |= "pad"`} {
 		st := newMemStore()
 		ls := labels.FromStrings("app", "web", "service_name", "web")
