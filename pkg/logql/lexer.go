@@ -296,7 +296,7 @@ func rangeHint(text string) string {
 // number reads a number, a duration or a number of bytes. Of something else
 // that begins with digits (20kb) it takes the number and leaves the letters.
 func (l *lexer) number(rest string) token {
-	n := numberLen(rest)
+	n := max(numberLen(rest), hexNumberLen(rest))
 	// Both micro signs are letters; a sign of an exponent is not.
 	if run := wordLen(rest, "."); run > n {
 		if d, err := parseDuration(rest[:run]); err == nil {
@@ -343,6 +343,24 @@ func numberLen(s string) int {
 		}
 	}
 	return n
+}
+
+// hexNumberLen is the length of the hexadecimal float that s begins with, such
+// as 0x1.8p3. As in Loki only its exponent makes a number of it.
+func hexNumberLen(s string) int {
+	if len(s) < 2 || s[0] != '0' || s[1]|0x20 != 'x' {
+		return 0
+	}
+	mantissa := len(s) - len(strings.TrimLeft(s[2:], "0123456789abcdefABCDEF_."))
+	if mantissa == len(s) || s[mantissa]|0x20 != 'p' {
+		return 0
+	}
+	exponent := strings.TrimPrefix(strings.TrimPrefix(s[mantissa+1:], "+"), "-")
+	end := len(s) - len(strings.TrimLeft(exponent, "0123456789"))
+	if _, err := strconv.ParseFloat(s[:end], 64); errors.Is(err, strconv.ErrSyntax) {
+		return 0
+	}
+	return end
 }
 
 // identLen is the length of the identifier that s begins with, or 0.
