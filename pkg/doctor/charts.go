@@ -149,8 +149,11 @@ func newestIn(r *snapshot.Release) string {
 
 // title names chart and version in messages.
 func (c chartCtx) title() string {
-	if c.assumed {
-		return fmt.Sprintf("%s %s (assumed: the newest that %s allows)", c.r.Chart, c.version, orElse(c.r.Constraint, "no version"))
+	switch {
+	case c.assumed && c.r.Constraint == "":
+		return c.r.Chart + " " + c.version + " (assumed: the newest known)"
+	case c.assumed:
+		return fmt.Sprintf("%s %s (assumed: the newest that %s allows)", c.r.Chart, c.version, c.r.Constraint)
 	}
 	return c.r.Chart + " " + c.version
 }

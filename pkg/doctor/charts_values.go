@@ -72,7 +72,7 @@ func movedValues(c chartCtx) []Finding {
 		}
 		finding.Detail += c.effect(f)
 		if strings.Contains(f.Path, "lokiCanary") {
-			finding.Explains = []string{"LS0405", "LS0605"}
+			finding.Explains = []string{"LS0405"}
 		}
 		out = append(out, finding)
 	}
@@ -283,7 +283,7 @@ func misnestedValues(c chartCtx) []Finding {
 		}
 		f := Finding{Status: Warning, Ref: c.r.Ref(split(u)...), Detail: fmt.Sprintf("%s is one level too deep: %s looks for %s and ignores this", u, c.title(), to), Fix: "move the block " + u + " one level up, to " + to}
 		if slices.Contains(rootKeys, to) {
-			f.Status, f.Explains = Error, []string{"LS0605", "LS0407"}
+			f.Status, f.Explains = Error, []string{"LS0407"}
 		}
 		f.Patch = c.movePatch(data.Fact{Path: u, To: data.Words{to}})
 		out = append(out, f)
