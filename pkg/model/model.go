@@ -132,6 +132,12 @@ type SelectRequest struct {
 	// TimesOnly says that the reader does not look at Lines and Metadata: they
 	// are nil. Counting by stream then needs no decompression of text.
 	TimesOnly bool
+	// CountStep, in nanoseconds, says that the reader of an unordered TimesOnly
+	// request only counts entries in pieces of this width, which begin at CountFrom
+	// and all multiples before and behind it: the store may give one row for several
+	// entries of a stream inside a piece, see EntryBatch.Counts. 0 is one row for
+	// each entry. It is a hint, like Contains.
+	CountStep, CountFrom int64
 	// NoLines says that the reader does not look at Lines, but at Metadata: the
 	// store may leave Lines nil. It is a hint, like Contains.
 	NoLines bool
@@ -153,6 +159,9 @@ type EntryBatch struct {
 	Lines       []string
 	// Metadata is nil when no row of the batch has any.
 	Metadata []labels.Labels
+	// Counts is nil or says for how many entries each row stands; its timestamp is
+	// that of one of them. Only where the request has a CountStep.
+	Counts []uint32
 	// Dropped counts entries that a live tail lost before this batch because
 	// the reader was too slow. Always 0 in a Select.
 	Dropped int
@@ -167,6 +176,7 @@ func (b *EntryBatch) Reset() {
 	b.Timestamps = b.Timestamps[:0]
 	b.Lines = b.Lines[:0]
 	b.Metadata = b.Metadata[:0]
+	b.Counts = b.Counts[:0]
 	b.Dropped = 0
 }
 

@@ -172,6 +172,8 @@ func BenchmarkSelect(b *testing.B) {
 		{name: "needle, error, newest 1000", req: model.SelectRequest{Range: all, Contains: []string{"error"}, BatchRows: 1000}, limit: 1000},
 		{name: "scan, unordered", req: model.SelectRequest{Range: all, Unordered: true, Direction: model.Forward}},
 		{name: "scan, ordered", req: model.SelectRequest{Range: all, Direction: model.Forward}},
+		{name: "counts, step 1m", req: model.SelectRequest{Range: all, Unordered: true, Direction: model.Forward, TimesOnly: true, CountStep: int64(time.Minute)}},
+		{name: "counts, whole range", req: model.SelectRequest{Range: all, Unordered: true, Direction: model.Forward, TimesOnly: true, CountStep: int64(48 * time.Hour)}},
 		{name: "times, unordered", req: model.SelectRequest{Range: all, Unordered: true, Direction: model.Forward, TimesOnly: true}},
 	}
 	for _, q := range questions {

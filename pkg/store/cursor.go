@@ -53,6 +53,8 @@ type reader struct {
 	noText   bool
 	// noLines says that nobody looks at lines, only at metadata.
 	noLines bool
+	// step says how many entries may become one row, for a reader that only counts.
+	step countStep
 	// lean is the number of rows after which the reader may stop, 0 if it will read
 	// all.
 	lean int

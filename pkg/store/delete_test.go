@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,12 +24,20 @@ type deleteTest struct {
 	now  time.Time
 	opts Options
 	mem  *vfs.Mem
+	read atomic.Int64 // reads of files
 }
+
+func (d *deleteTest) reads() int64 { return d.read.Load() }
 
 func newDeleteTest(t *testing.T, delay time.Duration) *deleteTest {
 	d := &deleteTest{T: t, dir: testDir(t), now: testStart.Add(4 * time.Hour), mem: vfs.NewMem()}
 	d.opts = Options{
-		FS: d.mem, BlockRange: time.Hour, CompactionMinBlocks: 2, noBackground: true,
+		FS: &vfs.Fault{FS: d.mem, Inject: func(op vfs.Op, _ string) error {
+			if op&vfs.OpRead != 0 {
+				d.read.Add(1)
+			}
+			return nil
+		}}, BlockRange: time.Hour, CompactionMinBlocks: 2, noBackground: true,
 		DeleteDelay: delay, CompileFilter: testFilter, Now: func() time.Time { return d.now },
 	}
 	d.open()

@@ -151,10 +151,13 @@ func collect(t testing.TB, it model.BatchIterator, limit int, timesOnly bool) []
 		streams = len(b.Streams)
 		for i := range b.Timestamps {
 			r := row{ls: b.Streams[b.StreamIndex[i]], ts: b.Timestamps[i]}
+			for k := uint32(1); b.Counts != nil && k < b.Counts[i]; k++ {
+				out = append(out, r)
+			}
 			if !timesOnly {
 				if b.Lines != nil {
-				r.line = strings.Clone(b.Lines[i])
-			}
+					r.line = strings.Clone(b.Lines[i])
+				}
 				if b.Metadata != nil {
 					r.md = b.Metadata[i]
 				}
@@ -464,6 +467,9 @@ func (h *harness) selectOnce(i int) {
 	if h.IntN(2) == 0 {
 		req.BatchRows = 1 + h.IntN(100)
 	}
+	if req.Unordered && req.TimesOnly && h.IntN(2) == 0 {
+		req.CountStep, req.CountFrom = 1+h.Int64N([]int64{10, int64(time.Minute), int64(time.Hour), int64(48 * time.Hour)}[h.IntN(4)]), h.now-h.Int64N(int64(time.Hour))
+	}
 	limit := 0
 	if h.IntN(3) == 0 && !req.Unordered {
 		limit = 1 + h.IntN(50)
@@ -503,6 +509,13 @@ func (h *harness) check(req model.SelectRequest, limit int) {
 		}
 		for i := range got {
 			got[i].line = ""
+		}
+	}
+	if req.CountStep > 0 { // all that counts are pieces
+		for _, rows := range [][]row{got, want} {
+			for i := range rows {
+				rows[i].ts = floorDiv(rows[i].ts-req.CountFrom, req.CountStep)
+			}
 		}
 	}
 	if req.Unordered {

@@ -89,10 +89,11 @@ func (rw *rewriter) finish(ctx context.Context, meta block.Meta) (*block.Meta, e
 }
 
 // chunkLimit divides total bytes into chunk blocks of equal size, near the target:
-// a small rest would have to be written again by the next compaction.
+// a small rest would have to be written again by the next compaction. An estimate
+// that is far too small must not make many small ones.
 func chunkLimit(total int64) int {
 	n := max((total+chunk.TargetRawBytes/2)/chunk.TargetRawBytes, 1)
-	size := total / n
+	size := max(total/n, 3*chunk.TargetRawBytes/4)
 	return int(min(size+size/32+1, 2*chunk.TargetRawBytes))
 }
 

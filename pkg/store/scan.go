@@ -283,6 +283,7 @@ func (s *scan) single(p *part) error {
 		slices.Reverse(s.pending.Timestamps)
 		slices.Reverse(s.pending.Lines)
 		slices.Reverse(s.pending.Metadata)
+		slices.Reverse(s.pending.Counts)
 	}
 	return nil
 }
@@ -291,6 +292,10 @@ func (s *scan) singleRun(p *part) error {
 	rows, _, err := s.runRows(p)
 	if err != nil || len(rows) == 0 {
 		return err
+	}
+	if s.step.width > 0 {
+		s.countRows(rows)
+		return nil
 	}
 	var text []byte
 	if !s.noText && !s.noLines {
@@ -316,6 +321,11 @@ func (s *scan) singleRun(p *part) error {
 }
 
 func (s *scan) singleChunk(p *part) error {
+	if s.step.width > 0 {
+		if ok, err := s.countDirectory(p); ok || err != nil {
+			return err
+		}
+	}
 	cb, err := p.open()
 	if err != nil {
 		return err
@@ -337,6 +347,10 @@ func (s *scan) singleChunk(p *part) error {
 		}
 		if err := cb.DecodeTimes(&s.times); err != nil {
 			return err
+		}
+		if s.step.width > 0 {
+			s.countTimes(p)
+			return nil
 		}
 		s.tmp = p.selectRows(s.tmp[:0], s.times.Stream, s.times.Timestamps, p.fromRow, p.toRow, s.src.rng, p.gone)
 		for _, x := range s.tmp {
@@ -415,8 +429,11 @@ func (s *scan) handOut() *model.EntryBatch {
 	if len(p.Metadata) > 0 {
 		s.out.Metadata, rest.Metadata = p.Metadata[:k], p.Metadata[k:]
 	}
+	if len(p.Counts) > 0 {
+		s.out.Counts, rest.Counts = p.Counts[:k], p.Counts[k:]
+	}
 	if k == n { // keep the memory of the columns
-		rest = model.EntryBatch{StreamIndex: p.StreamIndex[:0], Timestamps: p.Timestamps[:0], Lines: p.Lines[:0], Metadata: p.Metadata[:0]}
+		rest = model.EntryBatch{StreamIndex: p.StreamIndex[:0], Timestamps: p.Timestamps[:0], Lines: p.Lines[:0], Metadata: p.Metadata[:0], Counts: p.Counts[:0]}
 	}
 	s.pending = rest
 	return &s.out

@@ -84,7 +84,7 @@ func (db *DB) Select(ctx context.Context, req model.SelectRequest) (model.BatchI
 		return nil, err
 	}
 	r := newReader(src, req.Direction == model.Backward, req.TimesOnly, &db.opts)
-	r.noLines = req.NoLines && len(src.needles) == 0
+	r.noLines, r.step = req.NoLines && len(src.needles) == 0, countStepOf(&req)
 	var it model.BatchIterator
 	if req.Unordered {
 		it = newScan(r, req.BatchRows, &db.opts)

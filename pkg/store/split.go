@@ -27,7 +27,7 @@ func (db *DB) SelectSplit(ctx context.Context, req model.SelectRequest, n int) (
 			own = src.clone()
 		}
 		r := newReader(own, req.Direction == model.Backward, req.TimesOnly, &db.opts)
-		r.noLines = req.NoLines && len(own.needles) == 0
+		r.noLines, r.step = req.NoLines && len(own.needles) == 0, countStepOf(&req)
 		s := newScan(r, req.BatchRows, &db.opts)
 		s.share, s.shares = uint64(i), uint64(n)
 		out[i] = &splitIterator{BatchIterator: s, shared: shared}

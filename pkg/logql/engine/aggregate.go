@@ -126,6 +126,16 @@ func (c *counter) add(s *stage.Samples) {
 	}
 }
 
+// addCounts takes samples each of which stands for as many entries as its value
+// says, all in one bucket.
+func (c *counter) addCounts(s *stage.Samples) {
+	for i, series := range s.Series {
+		if b := c.g.bucket(s.Timestamps[i]); b >= 0 {
+			*c.at(series, b) += s.Values[i]
+		}
+	}
+}
+
 func plus(x, y float64) float64 { return x + y }
 
 func (c *counter) merge(other aggregator, to []int) {

@@ -171,6 +171,8 @@ func TestRequests(t *testing.T) {
 		{`sum(count_over_time({app="a"}[1m]))`, func(r model.SelectRequest) bool { return r.TimesOnly && r.Unordered }},
 		{`sum by (pod) (rate({app="a"}[1m]))`, func(r model.SelectRequest) bool { return r.TimesOnly }},
 		{`sum(count_over_time({app="a"} | json [1m]))`, func(r model.SelectRequest) bool { return r.TimesOnly }},
+		{`sum(count_over_time({app="a"}[1m]))`, func(r model.SelectRequest) bool { return r.CountStep > 0 }},
+		{`sum(count_over_time({app="a"} | json [1m]))`, func(r model.SelectRequest) bool { return r.CountStep == 0 }},
 		{`absent_over_time({app="a"}[1m])`, func(r model.SelectRequest) bool { return r.TimesOnly }},
 		{`count_over_time({app="a"}[1m])`, func(r model.SelectRequest) bool { return !r.TimesOnly && r.NoLines }},
 		{`sum without (pod) (rate({app="a"}[1m]))`, func(r model.SelectRequest) bool { return !r.TimesOnly && r.NoLines }},

@@ -72,6 +72,15 @@ func (g *grid) span() model.TimeRange {
 // gaps says that there is time between windows.
 func (g *grid) gaps() bool { return g.n > 1 && g.rng < g.step }
 
+// pieces returns the width of all buckets and where one of them begins, or 0
+// where they differ or leave gaps.
+func (g *grid) pieces() (width, from int64) {
+	if g.layout == general || g.gaps() {
+		return 0, 0
+	}
+	return g.step, g.start + 1
+}
+
 // buckets is the number of buckets.
 func (g *grid) buckets() int {
 	switch g.layout {

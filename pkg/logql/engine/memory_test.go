@@ -177,7 +177,27 @@ func (it *memoryIterator) Next(ctx context.Context) (*model.EntryBatch, error) {
 	if !meta {
 		b.Metadata = nil
 	}
+	if it.req.CountStep > 0 {
+		it.fold(b)
+	}
 	return b, nil
+}
+
+// fold makes one row of neighbours that may be counted together, mostly.
+func (it *memoryIterator) fold(b *model.EntryBatch) {
+	b.Counts = b.Counts[:0]
+	n := 0
+	piece := func(t int64) int64 { return floorDiv(t-it.req.CountFrom, it.req.CountStep) }
+	for i, t := range b.Timestamps {
+		if n > 0 && b.StreamIndex[n-1] == b.StreamIndex[i] && piece(b.Timestamps[n-1]) == piece(t) && i%5 > 0 {
+			b.Counts[n-1]++
+			continue
+		}
+		b.StreamIndex[n], b.Timestamps[n] = b.StreamIndex[i], t
+		b.Counts = append(b.Counts, 1)
+		n++
+	}
+	b.StreamIndex, b.Timestamps = b.StreamIndex[:n], b.Timestamps[:n]
 }
 
 func (it *memoryIterator) Stats() model.SelectStats { return it.stats }

@@ -101,7 +101,10 @@ func (r *run) readAll(ctx context.Context, n *logql.RangeAggregation, by *logql.
 		TimesOnly: timesOnly && x.TimesSuffice(),
 		NoLines:   x.NoLines(),
 	}
-	req.ContainsAny, req.AnyFold = x.AnyOf()
+	if c, ok := workers[0].agg.(*counter); ok && req.TimesOnly && len(n.Selector.Stages) == 0 {
+		// Counts of streams: several entries may come as one row.
+		req.CountStep, req.CountFrom = c.g.pieces()
+	}
 	var err error
 	if canSplit && extra > 0 {
 		err = r.readSplit(ctx, splitter, req, workers, g)
@@ -210,8 +213,17 @@ func (r *run) readFrom(ctx context.Context, it model.BatchIterator, timesOnly bo
 		if err := w.x.Extract(ctx, batch, keep, &s); err != nil {
 			return err
 		}
-		w.stats.PostFilterLines += int64(len(s.Series))
-		w.agg.add(&s)
+		if batch.Counts != nil {
+			// There are no stages: each row has become a sample.
+			for i := range s.Values {
+				s.Values[i] = float64(batch.Counts[i])
+				w.stats.PostFilterLines += int64(batch.Counts[i])
+			}
+			w.agg.(*counter).addCounts(&s)
+		} else {
+			w.stats.PostFilterLines += int64(len(s.Series))
+			w.agg.add(&s)
+		}
 		if err := r.checkBudget(); err != nil {
 			return err
 		}
