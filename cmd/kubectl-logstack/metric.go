@@ -79,7 +79,7 @@ func runMetricQuery(ctx context.Context, a *app, f *queryFlags, query string, s 
 	}
 	switch format {
 	case "table":
-		return printSeriesTable(a.Out, series, step > 0, zone{f.utc}, "VALUE", formatValue)
+		return printSeriesTable(a, series, step > 0, zone{f.utc}, "VALUE", formatValue)
 	case "chart":
 		return drawChart(a, series, toEnd, step, zone{f.utc}, nil)
 	}
@@ -88,7 +88,7 @@ func runMetricQuery(ctx context.Context, a *app, f *queryFlags, query string, s 
 
 // printSeriesTable has a column per label name, then the value; ranges have a
 // row per point.
-func printSeriesTable(w io.Writer, series []lokiapi.Series, withTime bool, z zone, what string, format func(float64) string) error {
+func printSeriesTable(a *app, series []lokiapi.Series, withTime bool, z zone, what string, format func(float64) string) error {
 	if len(series) == 0 {
 		return nil
 	}
@@ -110,12 +110,12 @@ func printSeriesTable(w io.Writer, series []lokiapi.Series, withTime bool, z zon
 				r = append(r, z.time(p.Time*int64(time.Millisecond)).Format("2006-01-02 15:04:05"))
 			}
 			for _, n := range names {
-				r = append(r, s.Labels.Get(n))
+				r = append(r, printable(s.Labels.Get(n), a.out()))
 			}
 			rows = append(rows, append(r, format(p.Value)))
 		}
 	}
-	return output.Table(w, header, rows)
+	return output.Table(a.Out, header, rows)
 }
 
 // formatValue prints counts exactly and fractions with six digits: a table is

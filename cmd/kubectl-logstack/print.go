@@ -46,7 +46,7 @@ func newLinePrinter(format string, w io.Writer, t output.Terminal, z zone) (line
 	case "json":
 		return &jsonPrinter{jsonlPrinter: jsonlPrinter{w: buf}}, nil
 	case "table":
-		return &tablePrinter{w: buf, zone: z}, nil
+		return &tablePrinter{w: buf, t: t, zone: z}, nil
 	}
 	if format == "chart" {
 		return nil, usagef("-o chart is for metric queries; this one selects log lines\n  count them: 'sum(count_over_time({…} [1m]))'")
@@ -243,12 +243,13 @@ func (p *jsonPrinter) flush() error {
 
 type tablePrinter struct {
 	w    *bufio.Writer
+	t    output.Terminal
 	zone zone
 	rows [][]string
 }
 
 func (p *tablePrinter) print(r row) error {
-	p.rows = append(p.rows, []string{p.zone.stamp(r.Timestamp), r.labels.Get("namespace"), r.labels.Get("pod"), r.labels.Get("container"), strings.ReplaceAll(r.Line, "\n", "\\n")})
+	p.rows = append(p.rows, []string{p.zone.stamp(r.Timestamp), r.labels.Get("namespace"), r.labels.Get("pod"), r.labels.Get("container"), printable(strings.ReplaceAll(r.Line, "\n", "\\n"), p.t)})
 	return nil
 }
 

@@ -114,7 +114,7 @@ func runVolume(ctx context.Context, a *app, f *volumeFlags, selector string) err
 	case f.format != "table":
 		return printSeriesJSON(a.Out, series, f.format == "json")
 	case step > 0:
-		return printSeriesTable(a.Out, series, true, z, "BYTES", formatBytes)
+		return printSeriesTable(a, series, true, z, "BYTES", formatBytes)
 	}
 	return printVolume(a, series)
 }
@@ -175,7 +175,7 @@ func printVolume(a *app, series []lokiapi.Series) error {
 	rows := make([][]string, len(series))
 	for i, s := range series {
 		for _, n := range names {
-			rows[i] = append(rows[i], orDash(s.Labels.Get(n)))
+			rows[i] = append(rows[i], orDash(printable(s.Labels.Get(n), a.out())))
 		}
 		rows[i] = append(rows[i], formatBytes(value(s)), fmt.Sprintf("%.0f %%", 100*value(s)/max(total, 1)), output.HBar(value(s)/max(most, 1), barWidth, a.out()))
 	}
