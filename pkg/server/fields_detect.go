@@ -34,6 +34,9 @@ const maxFieldValues = 1 << 20
 // line has most of them, and one that is not found would cost every line.
 const maxPathLines = 100
 
+// maxPath is the number of keys that a path has at most.
+const maxPath = 64
+
 // extractedSuffix is what a field gets whose name a stream label has.
 const extractedSuffix = "_extracted"
 
@@ -338,15 +341,15 @@ func jsonPaths(line string) map[string][]string {
 	var walk func(m map[string]any, at []string)
 	walk = func(m map[string]any, at []string) {
 		for k, v := range m {
-			path := append(slices.Clip(at), k)
-			if inner, ok := v.(map[string]any); ok {
+			path := append(at, k) //nolint:gocritic // at ends where path begins
+			if inner, ok := v.(map[string]any); !ok {
+				paths[stage.SanitizeName(strings.Join(path, "_"))] = slices.Clone(path)
+			} else if len(path) < maxPath {
 				walk(inner, path)
-			} else {
-				paths[stage.SanitizeName(strings.Join(path, "_"))] = path
 			}
 		}
 	}
-	walk(object, nil)
+	walk(object, make([]string, 0, maxPath))
 	return paths
 }
 

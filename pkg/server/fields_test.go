@@ -242,6 +242,18 @@ func TestDetectedFieldsPaths(t *testing.T) {
 	}
 }
 
+func TestJSONPaths(t *testing.T) {
+	got := jsonPaths(`{"a":{"b":{"c":1,"d":2},"e f":"x"},"1":null,"g":[{"h":1}]}`)
+	if want := `map[_1:[1] a_b_c:[a b c] a_b_d:[a b d] a_e_f:[a e f] g:[g]]`; fmt.Sprint(got) != want {
+		t.Errorf("%v, want %s", got, want)
+	}
+	for _, line := range []string{"", "x", "[1]", `{"a":`, strings.Repeat(`{"a":`, 9000) + "1" + strings.Repeat("}", 9000)} {
+		if got := jsonPaths(line); len(got) != 0 {
+			t.Errorf("%.20s: %v", line, got)
+		}
+	}
+}
+
 // TestDetectedFieldsOfLongLines asks for more than the memory of a query holds.
 func TestDetectedFieldsOfLongLines(t *testing.T) {
 	s, st := newTestServer(nil)
