@@ -224,6 +224,12 @@ func (b *Builder) wants(name string) bool {
 // whether the parser may stop, because nothing else is needed: neither a label
 // nor, where the query looks at __error__, what is wrong with the rest of the line.
 func (b *Builder) extract(name, value string) (done bool) {
+	return b.extractAs(name, value, false)
+}
+
+// extractAs is extract. With again it replaces what another stage found: so do
+// the expressions of json and logfmt, which ask for a label by its name.
+func (b *Builder) extractAs(name, value string, again bool) (done bool) {
 	if b.hints != nil && !b.hints.mayNeed(name) {
 		return false
 	}
@@ -233,6 +239,9 @@ func (b *Builder) extract(name, value string) (done bool) {
 		i = b.find(name)
 	}
 	if i >= 0 && b.pairs[i].cat == Parsed {
+		if again {
+			b.pairs[i].value = b.clean(value)
+		}
 		return false
 	}
 	if !b.wants(name) {

@@ -55,7 +55,7 @@ func TestJSONPathTransforms(t *testing.T) {
 		on(`| json app="s"`, `{app_extracted="t"}`),
 		change{`| json x="[1]"`, `[1,2]`, `[1,2] {x="2"}`},
 		change{`| json x="a"`, `plain`, `plain {__error__="JSONParserErr"}`},
-		change{`| json x="a", y="b"`, `{"b":1,"a":`, `{"b":1,"a": {__error__="JSONParserErr"}`},
+		change{`| json x="a", y="b"`, `{"b":1,"a":`, `{"b":1,"a": {__error__="JSONParserErr", y="1"}`},
 		change{`| json y="b"`, `{"b":1,"a":`, `{"b":1,"a": {y="1"}`},
 	)
 	// What is not there is an empty label, and null is like it.

@@ -41,7 +41,7 @@ func (st *jsonPathStage) Process(_ int64, line string, b *Builder) (string, bool
 		raw, escaped, err := p.lookup(x.Path, b)
 		if err != nil {
 			b.SetErr(ErrJSON, "")
-			return line, true
+			raw = ""
 		}
 		if escaped {
 			raw = b.unescape(raw)
@@ -49,7 +49,7 @@ func (st *jsonPathStage) Process(_ int64, line string, b *Builder) (string, bool
 		if raw == "" && b.stored(x.Label) {
 			continue
 		}
-		if b.extract(x.Label, raw) {
+		if b.extractAs(x.Label, raw, true) {
 			break
 		}
 	}
@@ -62,7 +62,8 @@ func (b *Builder) mayWant(name string) bool {
 	return b.wants(name) || b.hints.needs(name+extractedSuffix)
 }
 
-// lookup reads the value that path leads to; what is not there is "".
+// lookup reads the value that path leads to; what is not there is "", also where
+// the line is malformed on the way.
 func (p *jsonScanner) lookup(path []logql.PathElement, b *Builder) (raw string, escaped bool, err error) {
 	for _, el := range path {
 		var found bool
@@ -72,7 +73,7 @@ func (p *jsonScanner) lookup(path []logql.PathElement, b *Builder) (raw string, 
 			found, err = p.enterObject(el.Key, b)
 		}
 		if !found || err != nil {
-			return "", false, err
+			return "", false, nil
 		}
 	}
 	raw, kind, escaped, err := p.value()

@@ -188,7 +188,7 @@ func (st *logfmtKeyStage) Process(_ int64, line string, b *Builder) (string, boo
 		if st.vals[i] == "" && b.stored(st.keys[i].Label) {
 			continue
 		}
-		if b.extract(st.keys[i].Label, st.vals[i]) {
+		if b.extractAs(st.keys[i].Label, st.vals[i], true) {
 			break
 		}
 	}
