@@ -174,7 +174,7 @@ func symptoms(r *doctor.Report, i int, seen []int) []string {
 }
 
 // skips are grouped by their reason: fifty checks that lack one right are one line.
-func skips(w io.Writer, r *doctor.Report, skipped []int, paint Painter) {
+func skips(w *strings.Builder, r *doctor.Report, skipped []int, paint Painter) {
 	if len(skipped) == 0 {
 		return
 	}
@@ -193,7 +193,10 @@ func skips(w io.Writer, r *doctor.Report, skipped []int, paint Painter) {
 			codes[reason] = append(codes[reason], f.Code)
 		}
 	}
-	fmt.Fprintf(w, "\n%s\n", paint("bold", "Not examined"))
+	if w.Len() > 0 {
+		w.WriteByte('\n')
+	}
+	fmt.Fprintln(w, paint("bold", "Not examined"))
 	for _, reason := range reasons {
 		fmt.Fprintf(w, "  %s %s: %s\n", paint("skip", "skip "), strings.Join(codes[reason], " "), reason)
 	}
