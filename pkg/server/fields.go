@@ -19,6 +19,8 @@ const (
 	defaultFieldLimit = 1000
 	// maxLineLimit is where line_limit is cut: the answer is about a sample anyway.
 	maxLineLimit = maxEntries
+	// maxFieldBytes is how much text is looked at: a line may have thousands of keys.
+	maxFieldBytes = 8 << 20
 )
 
 // fieldsParams are those of detected_fields and detected_field/{name}/values.
@@ -112,9 +114,16 @@ func (s *Server) detect(r *http.Request, b *backend, wanted string) (d *fieldDet
 	}
 	defer res.Release()
 	entries := engine.InOrder(res.Streams)
+	read := 0
 	for i := range entries {
+		if err := r.Context().Err(); err != nil {
+			return nil, 0, err
+		}
 		if err := d.add(&entries[i]); err != nil {
 			return nil, 0, err
+		}
+		if read += len(entries[i].Line); read > maxFieldBytes {
+			break
 		}
 	}
 	return d, f.limit, nil
