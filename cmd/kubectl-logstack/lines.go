@@ -111,9 +111,10 @@ func (x *export) fraction() float64 {
 	return f
 }
 
-// advise says how to go on where an export of all lines ended too early.
+// advise says how to go on where an export of all lines ended too early. Who
+// reads along on a terminal has seen where.
 func (x *export) advise(a *app, err error) {
-	if x.req.Limit != 0 || x.lines == 0 || errors.Is(err, syscall.EPIPE) {
+	if x.req.Limit != 0 || x.lines == 0 || a.out().Interactive || errors.Is(err, syscall.EPIPE) {
 		return
 	}
 	fmt.Fprintf(a.ErrOut, "stopped after %s lines; go on with --from %s (lines of that very moment come again)\n",

@@ -80,10 +80,8 @@ func (a *app) connect(ctx context.Context, t target) (*remote, func(), error) {
 	if t.addr != "" && t.service != "" {
 		return nil, nil, usagef("--addr and --service: name one of them")
 	}
-	env, err := readLokiEnv(os.Getenv)
-	if err != nil {
-		return nil, nil, err
-	}
+	// What is wrong with the environment only matters for URLs, see below.
+	env, envErr := readLokiEnv(os.Getenv)
 	if t.orgID != "" {
 		env.orgID = t.orgID
 	}
@@ -96,6 +94,9 @@ func (a *app) connect(ctx context.Context, t target) (*remote, func(), error) {
 		}
 	}
 	if t.addr != "" {
+		if envErr != nil {
+			return nil, nil, envErr
+		}
 		client, err := env.connect(t.addr)
 		return a.remote(client), func() {}, err
 	}
@@ -162,7 +163,7 @@ func (a *app) connectService(ctx context.Context, c *kube.Client, t target) (*ku
 	if !errors.As(err, &missing) {
 		return conn, err
 	}
-	found := findServices(ctx, c)
+	found := preferOurs(findServices(ctx, c))
 	switch len(found) {
 	case 0:
 		return nil, err
@@ -262,6 +263,21 @@ func findServices(ctx context.Context, c *kube.Client) []foundService {
 		found = append(found, f)
 	}
 	slices.SortFunc(found, func(x, y foundService) int { return strings.Compare(x.String(), y.String()) })
+	return found
+}
+
+// preferOurs is the only collector of ours where there is one: it is likelier
+// meant than a Loki beside it.
+func preferOurs(found []foundService) []foundService {
+	var ours []foundService
+	for _, f := range found {
+		if f.ours {
+			ours = append(ours, f)
+		}
+	}
+	if len(ours) == 1 {
+		return ours
+	}
 	return found
 }
 

@@ -141,6 +141,7 @@ func TestConnectService(t *testing.T) {
 	}{
 		"the only one":      {target{}, []runtime.Object{one}, "/services/http:loki:3100/proxy", "note: nothing is installed in namespace logstack; asking Loki at Service monitoring/loki:3100\n", ""},
 		"several":           {target{}, []runtime.Object{one, two}, "", "", "choose one:\n  --service dev/loki-gateway\n  --service monitoring/loki"},
+		"ours elsewhere":    {target{}, []runtime.Object{one, service("tools/logs http:3100 part-of=logstack")}, "/services/http:logs:3100/proxy", "note: nothing is installed in namespace logstack; asking the collector at Service tools/logs:3100\n", ""},
 		"none":              {target{}, nil, "", "", "there is no Service logstack in namespace logstack"},
 		"named":             {target{service: "dev/loki-gateway"}, []runtime.Object{one, two}, "/namespaces/dev/services/http:loki-gateway:80/proxy", "", ""},
 		"named with a port": {target{service: "dev/loki-gateway:8080"}, nil, "/namespaces/dev/services/http:loki-gateway:8080/proxy", "", ""},
