@@ -129,6 +129,9 @@ type SelectRequest struct {
 	// included. None is without effect. It is a hint, like Contains.
 	ContainsAny []string
 	AnyFold     bool
+	// ContainsNone are byte strings none of which is in a line that the reader can
+	// use. It is a hint, like Contains: lines that have one may be returned.
+	ContainsNone []string
 	// TimesOnly says that the reader does not look at Lines and Metadata: they
 	// are nil. Counting by stream then needs no decompression of text.
 	TimesOnly bool

@@ -47,11 +47,17 @@ func TestContainsAny(t *testing.T) {
 		if h.IntN(3) == 0 {
 			req.Contains = []string{"level"}
 		}
+		none := []string{"", "info", "in 7", `"seq":1`, "same", "0"}[h.IntN(6)]
+		if none != "" {
+			req.ContainsNone = []string{none, "absent", ""}
+		}
 		it, err := h.db.Select(context.Background(), req)
 		h.must(err)
 		got := collect(t, it, 0, false)
 		h.must(it.Close())
-		wanted := func(r row) bool { return has(r) && (len(req.Contains) == 0 || strings.Contains(r.line, "level")) }
+		wanted := func(r row) bool {
+			return has(r) && (none == "" || !strings.Contains(r.line, none)) && (len(req.Contains) == 0 || strings.Contains(r.line, "level"))
+		}
 		rows := h.want.selectRows(req.Matchers, req.Range)
 		all, given = all+len(rows), given+len(got)
 		unwanted := func(r row) bool { return !wanted(r) }

@@ -365,7 +365,7 @@ func (s *scan) singleChunk(p *part) error {
 			return err
 		}
 	}
-	if err := s.decode(p, cb, p.fromRow, p.toRow, &chunk.Choice{Needles: s.src.needles, Any: s.src.any, AnyFold: s.src.anyFold}); err != nil {
+	if err := s.decode(p, cb, p.fromRow, p.toRow, &chunk.Choice{Needles: s.src.needles, Any: s.src.any, AnyFold: s.src.anyFold, None: s.src.none}); err != nil {
 		return err
 	}
 	return s.takeDecoded(p)

@@ -104,6 +104,7 @@ func (db *DB) open(ctx context.Context, req model.SelectRequest) (*view, *source
 	src := newSources(rng, db)
 	src.matchers = req.Matchers
 	src.any, src.anyFold = req.ContainsAny, req.AnyFold
+	src.none = slices.DeleteFunc(slices.Clone(req.ContainsNone), func(s string) bool { return s == "" })
 	src.needles = slices.DeleteFunc(slices.Clone(req.Contains), func(s string) bool { return s == "" })
 	if ids := chunk.NewIDProbe(src.needles); !ids.Empty() {
 		src.probe = ids

@@ -108,6 +108,7 @@ type sources struct {
 	probe    *chunk.IDProbe // of the needles, nil if filters cannot tell anything
 	any      []string       // SelectRequest.ContainsAny
 	anyFold  bool
+	none     []string // SelectRequest.ContainsNone, without empty ones
 	matchers []*labels.Matcher
 	db       *DB // notes damage; nil in a rewrite of the head
 	// strict makes damage an error instead of leaving out what is damaged.

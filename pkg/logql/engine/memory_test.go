@@ -105,8 +105,11 @@ func containsAll(line string, needles []string) bool {
 	return true
 }
 
-// containsAny takes the hint at its word, so that a wrong one loses lines.
+// containsAny takes the other hints at their word, so that a wrong one loses lines.
 func containsAny(line string, req model.SelectRequest) bool {
+	if slices.ContainsFunc(req.ContainsNone, func(s string) bool { return strings.Contains(line, s) }) {
+		return false
+	}
 	return len(req.ContainsAny) == 0 || slices.ContainsFunc(req.ContainsAny, func(s string) bool {
 		if req.AnyFold {
 			return regexp.MustCompile("(?i)" + regexp.QuoteMeta(s)).MatchString(line)

@@ -105,6 +105,8 @@ func (r *run) readAll(ctx context.Context, n *logql.RangeAggregation, by *logql.
 		// Counts of streams: several entries may come as one row.
 		req.CountStep, req.CountFrom = c.g.pieces()
 	}
+	req.ContainsAny, req.AnyFold = x.AnyOf()
+	req.ContainsNone = x.NoneOf()
 	var err error
 	if canSplit && extra > 0 {
 		err = r.readSplit(ctx, splitter, req, workers, g)

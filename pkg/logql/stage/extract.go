@@ -191,6 +191,9 @@ func (x *Extractor) collectReads(n *logql.RangeAggregation, h *Hints) {
 // AnyOf is that of Pipeline.
 func (x *Extractor) AnyOf() (texts []string, fold bool) { return x.p.AnyOf() }
 
+// NoneOf is that of Pipeline.
+func (x *Extractor) NoneOf() []string { return x.p.NoneOf() }
+
 // NoLines says that no line is looked at, see model.SelectRequest.NoLines.
 func (x *Extractor) NoLines() bool { return !x.lines }
 

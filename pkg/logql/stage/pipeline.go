@@ -65,6 +65,22 @@ func (p *Pipeline) AnyOf() (texts []string, fold bool) {
 	return nil, false
 }
 
+// maxNoneOf bounds the texts of NoneOf.
+const maxNoneOf = 32
+
+// NoneOf returns texts none of which is in a line that the pipeline lets pass, for
+// model.SelectRequest.ContainsNone.
+func (p *Pipeline) NoneOf() (texts []string) {
+	for _, f := range p.filters {
+		for i := range f.tests {
+			if t := &f.tests[i]; f.negate && t.plain() && t.contains != "" && len(texts) < maxNoneOf {
+				texts = append(texts, t.contains)
+			}
+		}
+	}
+	return texts
+}
+
 // Select returns the rows of the batch that pass the line filters at the front.
 // The result is valid until the next Select.
 func (p *Pipeline) Select(batch *model.EntryBatch) []uint32 {

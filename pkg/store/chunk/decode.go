@@ -92,6 +92,9 @@ type Choice struct {
 	// included. Empty is without effect.
 	Any     []string
 	AnyFold bool
+	// None leaves out rows that certainly have one of these texts. Others that
+	// have one may stay in.
+	None []string
 	// NoLines leaves Lines empty: only times and metadata are decoded. It is ignored
 	// when there are needles.
 	NoLines bool

@@ -55,6 +55,13 @@ func TestAnyNeverMisses(t *testing.T) {
 			if round%5 == 0 {
 				c.Needles = []string{rows.Lines[r.IntN(rows.Len())][:5]}
 			}
+			none := ""
+			if round%3 == 0 { // single bytes and pieces of all kinds
+				l := rows.Lines[r.IntN(rows.Len())]
+				at := r.IntN(len(l))
+				none = l[at : at+1+r.IntN(min(len(l)-at, 9))]
+				c.None = []string{none, "\x00nowhere"}
+			}
 			from := r.IntN(rows.Len())
 			to := from + r.IntN(rows.Len()-from+1)
 			var got Rows
@@ -64,10 +71,10 @@ func TestAnyNeverMisses(t *testing.T) {
 			n := 0
 			for i := from; i < to; i++ {
 				same := n < got.Len() && got.Lines[n] == rows.Lines[i] && got.Timestamps[n] == rows.Timestamps[i] && got.Stream[n] == rows.Stream[i]
-				if has(rows.Lines[i]) && containsAll(rows.Lines[i], c.Needles) {
+				if has(rows.Lines[i]) && (none == "" || !strings.Contains(rows.Lines[i], none)) && containsAll(rows.Lines[i], c.Needles) {
 					wanted++
 					if !same {
-						t.Fatalf("%s: any of %q, fold %v, with %q: row %d is missing: %q", corpus.Kind(k), c.Any, c.AnyFold, c.Needles, i, rows.Lines[i])
+						t.Fatalf("%s: any of %q, fold %v, with %q, none of %q: row %d is missing: %q", corpus.Kind(k), c.Any, c.AnyFold, c.Needles, c.None, i, rows.Lines[i])
 					}
 				}
 				if same {
@@ -116,5 +123,25 @@ func TestAnyLeavesOut(t *testing.T) {
 		if got.Len() != tt.want {
 			t.Errorf("%q, fold %v: %d rows, want %d", tt.any, tt.fold, got.Len(), tt.want)
 		}
+	}
+}
+
+// TestNoneLeavesOut sees that what is certainly in a line decides.
+func TestNoneLeavesOut(t *testing.T) {
+	rows := familyRows(corpus.Logfmt, 256<<10)
+	b := must(OpenBytes(mustEncode(t, EncoderOptions{}, rows)))
+	none := []string{"level=info", "level=debug", "GET"}
+	want := 0
+	for _, l := range rows.Lines {
+		if !strings.Contains(l, none[0]) && !strings.Contains(l, none[1]) && !strings.Contains(l, none[2]) {
+			want++
+		}
+	}
+	var got Rows
+	if err := b.DecodeSome(must(NewDecoder()), &got, 0, rows.Len(), &Choice{None: []string{"info", "debug", "GET"}}); err != nil {
+		t.Fatal(err)
+	}
+	if want == 0 || got.Len() < want || got.Len() > want+want/4 {
+		t.Errorf("%d of %d rows are left, %d have none of %q", got.Len(), rows.Len(), want, none)
 	}
 }

@@ -48,20 +48,44 @@ func (m *matcher) clear(rows int) {
 	clear(m.keep)
 }
 
-// find sets m.keep to the rows that may hold all probes.
-func (m *matcher) find(t *table, probes []probe) {
-	rows := len(t.rowShapes)
-	words := (rows + 63) / 64
-	m.keep = slices.Grow(m.keep[:0], words)[:words]
+// all makes m.keep the set of all rows.
+func (m *matcher) all(rows int) {
+	m.clear(rows)
 	for i := range m.keep {
 		m.keep[i] = ^uint64(0)
 	}
 	if tail := rows & 63; tail != 0 {
-		m.keep[words-1] = 1<<tail - 1
+		m.keep[len(m.keep)-1] = 1<<tail - 1
 	}
+}
+
+// noHits makes m.hits an empty set, as large as m.keep.
+func (m *matcher) noHits() {
+	m.hits = slices.Grow(m.hits[:0], len(m.keep))[:len(m.keep)]
+	clear(m.hits)
+}
+
+// findNone takes the rows that certainly hold one of the texts out of m.keep, or
+// out of all rows. A text that is in a piece of literal text or in a value is in
+// the line, whatever stands around it.
+func (m *matcher) findNone(t *table, texts []string, all bool) {
+	if all {
+		m.all(len(t.rowShapes))
+	}
+	m.noHits()
+	for _, text := range texts {
+		m.probe(t, probe{text: text})
+	}
+	for i := range m.keep {
+		m.keep[i] &^= m.hits[i]
+	}
+}
+
+// find sets m.keep to the rows that may hold all probes.
+func (m *matcher) find(t *table, probes []probe) {
+	m.all(len(t.rowShapes))
 	for _, p := range probes {
-		m.hits = slices.Grow(m.hits[:0], words)[:words]
-		clear(m.hits)
+		m.noHits()
 		m.probe(t, p)
 		left := uint64(0)
 		for i := range m.keep {

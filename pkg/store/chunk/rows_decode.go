@@ -176,6 +176,10 @@ func (dec *Decoder) choose(c *Choice) {
 			dec.keep[i] &= all[i]
 		}
 	}
+	if len(c.None) > 0 && !(dec.keep != nil && dec.keep.empty()) {
+		m.findNone(t, c.None, dec.keep == nil)
+		dec.keep = m.keep
+	}
 }
 
 // decodeColumns rebuilds lines from..to of a block in columns.
