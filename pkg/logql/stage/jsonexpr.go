@@ -11,8 +11,8 @@ type JSONPath struct {
 }
 
 // jsonPathStage is "| json a="x.y[0]", b": it takes single values out of the
-// object. A path that leads nowhere gives an empty label, unless the stream or
-// the metadata has one of that name; an object or array gives its JSON text.
+// object. A path that leads nowhere gives an empty label, unless there is one of
+// that name already; an object or array gives its JSON text.
 type jsonPathStage struct {
 	paths []JSONPath
 }
@@ -46,7 +46,7 @@ func (st *jsonPathStage) Process(_ int64, line string, b *Builder) (string, bool
 		if escaped {
 			raw = b.unescape(raw)
 		}
-		if raw == "" && b.stored(x.Label) {
+		if _, ok := b.Get(x.Label); ok && raw == "" {
 			continue
 		}
 		if b.extractAs(x.Label, raw, true) {

@@ -101,7 +101,9 @@ func (f *numberFilter) match(b *Builder) bool {
 	}
 	v, err := f.convert(text)
 	if err != nil {
-		b.SetErr(ErrLabelFilter, err.Error())
+		if b.Err() == "" { // what went wrong first is the cause
+			b.SetErr(ErrLabelFilter, err.Error())
+		}
 		return true
 	}
 	return compare(f.op, v, f.want)

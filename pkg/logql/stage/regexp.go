@@ -54,9 +54,6 @@ func (st *regexpStage) Process(_ int64, line string, b *Builder) (string, bool) 
 		if m[g.at] >= 0 {
 			val = line[m[g.at]:m[g.at+1]]
 		}
-		if val == "" && b.stored(g.name) {
-			continue
-		}
 		if b.extract(g.name, val) {
 			break
 		}
