@@ -42,6 +42,8 @@ func (r *run) logs(ctx context.Context, sel *logql.LogSelector, p Params) (res *
 		Direction: p.Direction,
 		Contains:  sel.RequiredSubstrings(),
 	}
+	req.ContainsAny, req.AnyFold = pl.AnyOf()
+	req.ContainsNone = pl.NoneOf()
 	if p.Skip+p.Limit < firstBatchRows {
 		req.BatchRows = firstBatchRows
 	}
