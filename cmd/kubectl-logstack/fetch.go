@@ -88,6 +88,7 @@ func goOn(req lokiapi.RangeRequest, last []row, n int) lokiapi.RangeRequest {
 type finalError struct{ err error }
 
 func (e *finalError) Error() string { return e.err.Error() }
+func (e *finalError) Unwrap() error { return e.err }
 
 // mayPass tells failures of the way and of a server that is starting from
 // answers that stay as they are.
@@ -251,18 +252,17 @@ func (o *overlap) fresh(rows []row) []row {
 		}
 		fresh = append(fresh, r)
 	}
-	for _, r := range fresh {
-		o.add(r)
+	if len(fresh) == 0 {
+		return nil
+	}
+	last := fresh[len(fresh)-1].Timestamp
+	if o.seen == nil || last != o.at {
+		o.at, o.seen = last, map[string]int{}
+	}
+	for i := len(fresh) - 1; i >= 0 && fresh[i].Timestamp == last; i-- {
+		o.seen[identity(fresh[i])]++
 	}
 	return fresh
-}
-
-// add remembers one entry that was shown.
-func (o *overlap) add(r row) {
-	if o.seen == nil || r.Timestamp != o.at {
-		o.at, o.seen = r.Timestamp, map[string]int{}
-	}
-	o.seen[identity(r)]++
 }
 
 // identity tells entries of one timestamp apart.

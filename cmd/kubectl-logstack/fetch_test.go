@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -230,6 +231,32 @@ func TestFollowGivesUp(t *testing.T) {
 		var status *lokiapi.StatusError
 		if err := f.run(t.Context(), base, 100); !errors.As(err, &status) || status.Code != 400 {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// brokenPrinter fails at its n-th line, as a pipe that nobody reads any more.
+type brokenPrinter struct{ n int }
+
+func (p *brokenPrinter) print(row) error {
+	if p.n--; p.n <= 0 {
+		return syscall.EPIPE
+	}
+	return nil
+}
+
+func (p *brokenPrinter) flush() error { return nil }
+
+// TestFollowEndsWithItsReader does not begin again when nobody reads: neither
+// live nor while it catches up.
+func TestFollowEndsWithItsReader(t *testing.T) {
+	base := time.Unix(1700000000, 0)
+	all := times("a", base, time.Second, 6)
+	for n := 1; n < 6; n++ {
+		l := &fakeLoki{t: t, maxLimit: 5000, entries: all, tails: [][]fakeEntry{all[:2], all}}
+		f := &follower{remote: l.start(), query: `{app="a"}`, out: &brokenPrinter{n}}
+		if err := f.run(t.Context(), base, 100); !errors.Is(err, syscall.EPIPE) {
+			t.Errorf("line %d: %v", n, err)
 		}
 	}
 }

@@ -131,7 +131,7 @@ func droppedRow(n int) row {
 	}
 }
 
-// show prints an entry unless it comes again.
+// show prints an entry unless it comes again. Its errors are final.
 func (f *follower) show(r row) error {
 	k := keyOf(r)
 	if f.again[k] > 0 {
@@ -139,16 +139,20 @@ func (f *follower) show(r row) error {
 		return nil
 	}
 	f.recent.add(r.Timestamp, k)
-	return f.out.print(r)
+	if err := f.out.print(r); err != nil {
+		return &finalError{err}
+	}
+	return nil
 }
 
 // classify tells refusals, which stay, from failures, which may pass. A follow
 // that never began is not tried again.
 func (f *follower) classify(err error) error {
-	if f.recent.total == 0 || !mayPass(err) {
-		return &finalError{err}
+	var final *finalError
+	if errors.As(err, &final) || f.recent.total > 0 && mayPass(err) {
+		return err
 	}
-	return err
+	return &finalError{err}
 }
 
 // lateness is how far apart in time neighbours of a live tail usually are:
