@@ -160,7 +160,11 @@ func ask(view *snapshot.Snapshot, c *Check) (out []Finding) {
 		}
 	}()
 	for _, in := range c.Needs {
-		if m := view.Missing(in); m != nil && !m.Offline {
+		switch m := view.Missing(in); {
+		case m == nil || m.Offline:
+		case m.Absent:
+			return []Finding{{Status: None, Detail: m.Error()}}
+		default:
 			return []Finding{skip(in, m)}
 		}
 	}

@@ -25,7 +25,8 @@ func rightsChecks() []Check {
 			Code: "LS0205", Severity: Error, Title: "you may query",
 			Explain: "kubectl logstack reaches the collector through the API server's service proxy (get services/proxy) or by a port-forward (create pods/portforward). One of them is enough.",
 			Fix:     "kubectl create rolebinding logstack-query-USER -n logstack --role=logstack-query --user=USER",
-			Needs:   []snapshot.Input{snapshot.Server, snapshot.OwnRights},
+			Needs:   []snapshot.Input{snapshot.Server, snapshot.OwnRights}, Uses: []snapshot.Input{snapshot.StatefulSets},
+			Applies: func(s *snapshot.Snapshot) bool { return hasOurs(s) || s.Missing(snapshot.StatefulSets) != nil },
 			Run:     checkOwnRights,
 		},
 	}

@@ -61,7 +61,7 @@ func checkRefused(s *snapshot.Snapshot) []Finding {
 	for _, key := range order {
 		e := latest[key]
 		f := Finding{Status: Error, Ref: s.Ref(e), Detail: e.Message, Explains: []string{"LS0410@*/" + key.Namespace + "/" + key.Name, "LS0408@*/" + key.Namespace + "/" + key.Name}}
-		if key.Namespace == s.Namespace {
+		if key.Namespace == s.Namespace && key.Name == s.Name {
 			f.Explains = append(f.Explains, "LS0504@*/"+key.Namespace+"/*", "LS1008")
 		}
 		f.Ref.Kind, f.Ref.Name = key.Kind, key.Name

@@ -81,6 +81,8 @@ type Missing struct {
 	Right *Right
 	// Offline is true when no cluster was asked and no file had it.
 	Offline bool
+	// Absent is true when there is nothing of the kind to look at.
+	Absent bool
 	// Err is any other reason.
 	Err error
 }

@@ -194,17 +194,52 @@ func (l *live) listKind(ctx context.Context, k kind, namespaces []string) {
 			return
 		}
 	}
+	if k.in == Namespaces && l.ownNamespaces(ctx) {
+		return
+	}
 	if !k.namespaced || k.only != "" {
 		l.miss(k.in, right, nil)
 		return
 	}
-	var own []string
+	l.listIn(ctx, k, right, l.own(), &right)
+}
+
+// own are the namespaces of the command line.
+func (l *live) own() []string {
+	var out []string
 	for _, ns := range []string{l.s.Namespace, l.c.Namespace} {
-		if ns != "" && !slices.Contains(own, ns) {
-			own = append(own, ns)
+		if ns != "" && !slices.Contains(out, ns) {
+			out = append(out, ns)
 		}
 	}
-	l.listIn(ctx, k, right, own, &right)
+	return out
+}
+
+// ownNamespaces gets them one by one: whoever may read in a namespace may often
+// read the namespace itself, and not the list.
+func (l *live) ownNamespaces(ctx context.Context) bool {
+	var read []string
+	for _, name := range l.own() {
+		if !l.may(ctx, Right{Verb: "get", Resource: string(Namespaces), Namespace: name, Name: name}) {
+			continue
+		}
+		ns, err := l.c.Kube.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			continue
+		}
+		ns.ManagedFields = nil
+		l.mu.Lock()
+		l.s.d.objects[Namespaces] = append(l.s.d.objects[Namespaces], ns)
+		l.mu.Unlock()
+		read = append(read, name)
+	}
+	if len(read) == 0 {
+		return false
+	}
+	l.mu.Lock()
+	l.s.d.scope[Namespaces] = read
+	l.mu.Unlock()
+	return true
 }
 
 // listIn lists a kind in some namespaces. It is missing when none can be read.
@@ -499,8 +534,8 @@ func (s *Snapshot) runProbes(ctx context.Context, p Probes) {
 	}
 	_, have := Find(list[corev1.Service](s, Services), s.Namespace, s.Name)
 	if p.Query == nil || !have && s.Missing(Services) == nil {
-		s.SetMissing(Query, &Missing{Err: errors.New("there is nothing to ask")})
-		s.SetMissing(Arrival, &Missing{Err: errors.New("there is nothing to ask")})
+		s.SetMissing(Query, &Missing{Absent: true, Err: errors.New("our collector is not installed")})
+		s.SetMissing(Arrival, &Missing{Absent: true, Err: errors.New("our collector is not installed")})
 		return
 	}
 	s.d.query = p.Query(ctx)

@@ -65,6 +65,9 @@ func cluster(t testing.TB, may func(Right) bool, more ...runtime.Object) (*kube.
 			return false, nil, nil
 		}
 		r := Right{Verb: a.GetVerb(), Group: a.GetResource().Group, Resource: a.GetResource().Resource, Namespace: a.GetNamespace()}
+		if g, ok := a.(k8stesting.GetAction); ok && r.Resource == "namespaces" {
+			r.Namespace = g.GetName()
+		}
 		if !may(r) && !(r.Namespace != "" && may(Right{Verb: r.Verb, Group: r.Group, Resource: r.Resource})) {
 			return true, nil, apierrors.NewForbidden(schema.GroupResource{Group: r.Group, Resource: r.Resource}, "", errors.New("no"))
 		}
@@ -133,7 +136,10 @@ func TestLiveNamespaced(t *testing.T) {
 	if len(s.Services()) != 1 || !slices.Equal(s.Scope(Services), []string{"monitoring"}) || s.Covers(Services, "shop") || !s.Covers(Services, "monitoring") {
 		t.Errorf("services %v, scope %v", s.Services(), s.Scope(Services))
 	}
-	for _, in := range []Input{Namespaces, Nodes, Secrets, ClusterRoles} {
+	if len(s.Namespaces()) != 1 || !s.Covers(Namespaces, "monitoring") {
+		t.Error("the namespace itself may be read")
+	}
+	for _, in := range []Input{Nodes, Secrets, ClusterRoles} {
 		m := s.Missing(in)
 		if m == nil || m.Right == nil {
 			t.Errorf("%s: %v, want the right that lacks", in, m)
