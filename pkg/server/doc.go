@@ -8,9 +8,15 @@
 //
 // Pushes are decoded by package lokiapi, bounded in memory, and answered when
 // the store has made them durable. Queries run a few at a time; further ones
-// wait for their turn and are never refused for load. A tail subscribes before
-// it reads the stored entries and leaves out what both bring, so that nothing
-// is missing and nothing comes twice where they meet.
+// wait for their turn and are never refused for load. Identical ones run once, a
+// query whose clients have left ends, and results that clients do not read are
+// bounded (Options.AnswerMemory). A tail subscribes before it reads the stored
+// entries and leaves out what both bring, so that nothing is missing and nothing
+// comes twice where they meet.
+//
+// A metric query with too many series is an error, but a part and a warning for
+// what Grafana marks as shown to a person, and with partial=true (params.go).
+// Cache-Control: no-cache has everything evaluated anew.
 //
 // Errors are plain text with Loki's status codes, for OTLP a google.rpc.Status.
 // The package evaluates no query and stores nothing; authentication is left to

@@ -22,8 +22,14 @@
 // series over time (subquery.go).
 //
 // The store is asked for no more than a query reads: substrings that its lines
-// must have, only timestamps and metadata where no line is looked at, and only
-// timestamps where the streams have every label that matters.
+// must have, some of which they must have, or must not have; only timestamps and
+// metadata where no line is looked at, and only timestamps where the streams have
+// every label that matters. A Splitter is read by several goroutines.
+//
+// Work is shared: identical queries that come while one waits or runs have one
+// answer, and the scan ends when nobody waits for it any more (share.go). With a
+// Querier that is a Reviser the points of range aggregations are kept and used
+// again where nothing in their windows has changed (cache.go).
 //
 // testdata/*.test are scripts of queries and their answers, see
 // testdata/README.md; what they say is what the engine does.
