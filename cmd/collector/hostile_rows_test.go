@@ -189,12 +189,12 @@ func hostileJSON() []hostile {
 		j("a line that is an object", `{"streams":[{"stream":{"a":"b"},"values":[["`+good+`",{}]]}]}`, "expected a string"),
 		j("metadata that is no object", `{"streams":[{"stream":{"a":"b"},"values":[["`+good+`","x",1]]}]}`, "expected '{'"),
 		j("metadata of numbers", `{"streams":[{"stream":{"a":"b"},"values":[["`+good+`","x",{"a":1}]]}]}`, "expected a string"),
-		j("a fourth element", `{"streams":[{"stream":{"a":"b"},"values":[["`+good+`","x",{},{}]]}]}`, "at most three"),
-		j("labels of numbers", `{"streams":[{"stream":{"a":1},"values":[["`+good+`","x"]]}]}`, "couldn't parse labels"),
-		j("text behind the end", `{"streams":[]}{"streams":[]}`, "unexpected text"),
+		j("an entry of nothing", `{"streams":[{"stream":{"a":"b"},"values":[[]]}]}`, "an entry needs a timestamp"),
+		j("labels that are an array", `{"streams":[{"stream":["a"],"values":[["`+good+`","x"]]}]}`, "couldn't parse labels"),
+		j("labels without a value", `{"streams":[{"stream":{"a":},"values":[["`+good+`","x"]]}]}`, "expected a value"),
 		j("an old time that is none", `{"streams":[{"labels":"{a=\"b\"}","entries":[{"ts":"`+good+`","line":"x"}]}]}`, "not in RFC 3339"),
 		{name: "push: JSON: no streams", path: hostilePush, header: []string{"Content-Type", typeJSON}, body: text(`{"streams":null}`), code: 422, text: "at least one valid stream"},
-		{name: "push: the old path", path: "/api/prom/push", header: []string{"Content-Type", typeJSON}, body: text(`{"streams":[{"labels":"{`), code: 400, text: "couldn't parse labels"},
+		{name: "push: the old path", path: "/api/prom/push", header: []string{"Content-Type", typeJSON}, body: text(`{"streams":[{"labels":"{`), code: 400, text: "string is not terminated"},
 	}
 }
 
@@ -214,6 +214,7 @@ func hostileLabels() []hostile {
 		p("a name twice", labelText(`{a="1",a="2"}`), "duplicate label name"),
 		p("braces", labelText(strings.Repeat("{", 1<<20)), "couldn't parse labels"),
 		p("no brace", labelText(`a="b"`), "couldn't parse labels"),
+		p("a quoted name with a dash", labelText(`{"a-b"="c"}`), "is not legal"),
 		p("another matcher", labelText(`{a=~"b"}`), "couldn't parse labels"),
 		p("a value without end", labelText(`{a="`+strings.Repeat("x", 1<<20)), "couldn't parse labels"),
 		p("a bad escape", labelText(`{a="\xzz"}`), "couldn't parse labels"),

@@ -49,7 +49,7 @@
 //	time                         of the record, else when it was observed, else now
 //
 // [OTLPConfig] changes what becomes of attributes. Of pairs with one name that
-// of the record counts before that of the scope and of the resource.
+// of the scope counts before that of the resource and of the record.
 //
 // # Tail as NDJSON
 //

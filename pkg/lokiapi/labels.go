@@ -47,9 +47,11 @@ func cut(s string) string {
 func shortLabels(ls labels.Labels) string { return cut(ls.String()) }
 
 // ParseLabels reads the text form of a label set, {a="b", c="d"}. Values may
-// be quoted with ", ' or `. Labels with an empty value are left out; the result
-// is sorted. A name twice, a name that is not [a-zA-Z_][a-zA-Z0-9_]* and any
-// trailing text are a *LabelsError. The result does not alias s.
+// be quoted with ", ' or `, and so may names. An empty text is {}, and a name in
+// front of the brace is the label __name__. Labels with an empty value are left
+// out; the result is sorted. A name twice, a name that is not
+// [a-zA-Z_][a-zA-Z0-9_]* and any trailing text are a *LabelsError. The result
+// does not alias s.
 func ParseLabels(s string) (labels.Labels, error) {
 	p := labelParser{text: s}
 	pairs, err := p.parse()
@@ -85,15 +87,21 @@ func (p *labelParser) accept(c byte) bool {
 }
 
 func (p *labelParser) parse() ([]labels.Label, error) {
+	if p.space(); p.pos == len(p.text) {
+		return nil, nil
+	}
+	var pairs []labels.Label
+	if name := p.name(); name != "" {
+		pairs = append(pairs, labels.Label{Name: labels.MetricName, Value: strings.Clone(name)})
+	}
 	if !p.accept('{') {
 		return nil, p.fail("expected '{'")
 	}
-	var pairs []labels.Label
-	for !p.accept('}') {
-		if len(pairs) > 0 && !p.accept(',') {
+	for first := true; !p.accept('}'); first = false {
+		if !first && !p.accept(',') {
 			return nil, p.fail("expected ',' or '}'")
 		}
-		if len(pairs) > 0 && p.accept('}') { // a trailing comma
+		if !first && p.accept('}') { // a trailing comma
 			break
 		}
 		l, err := p.pair()
@@ -121,13 +129,28 @@ func sortPairs(pairs []labels.Label, text string) ([]labels.Label, error) {
 	return slices.DeleteFunc(pairs, func(l labels.Label) bool { return l.Value == "" }), nil
 }
 
-func (p *labelParser) pair() (labels.Label, error) {
-	p.space()
+// name reads a name, "" if there is none.
+func (p *labelParser) name() string {
 	start := p.pos
 	for p.pos < len(p.text) && isNameByte(p.text[p.pos], p.pos == start) {
 		p.pos++
 	}
-	name := p.text[start:p.pos]
+	return p.text[start:p.pos]
+}
+
+func (p *labelParser) pair() (labels.Label, error) {
+	p.space()
+	name := p.name()
+	if start := p.pos; name == "" && p.pos < len(p.text) && p.text[p.pos] == '"' {
+		var err error
+		if name, err = p.quoted(); err != nil {
+			return labels.Label{}, err
+		}
+		if !isLabelName(name) {
+			p.pos = start
+			return labels.Label{}, p.fail("label name %s is not legal", quoteShort(name))
+		}
+	}
 	if name == "" {
 		return labels.Label{}, p.fail("expected a label name")
 	}

@@ -23,6 +23,10 @@ func TestParseLabels(t *testing.T) {
 		{`{a="ünï"}`, `{a="ünï"}`},
 		{`{a="x,y}"}`, `{a="x,y}"}`},
 		{"{a=\"\xff\"}", "{a=\"\uFFFD\"}"},
+		{``, `{}`},
+		{` `, `{}`},
+		{`{"a"="b", c="d"}`, `{a="b", c="d"}`},
+		{`foo{a="b"}`, `{__name__="foo", a="b"}`},
 	} {
 		got, err := ParseLabels(tt.text)
 		if err != nil || got.String() != tt.want {
@@ -33,8 +37,12 @@ func TestParseLabels(t *testing.T) {
 
 func TestParseLabelsRefuses(t *testing.T) {
 	for _, tt := range []struct{ text, want string }{
-		{``, "expected '{' at byte 0"},
-		{`a="b"`, "expected '{' at byte 0"},
+		{`a`, "expected '{' at byte 1"},
+		{`a="b"`, "expected '{' at byte 1"},
+		{`foo{__name__="bar"}`, `label name "__name__" occurs twice`},
+		{`{"a-b"="c"}`, `label name "a-b" is not legal`},
+		{`{""="c"}`, `label name "" is not legal`},
+		{`{"a`, "value is not terminated"},
 		{`{`, "expected a label name"},
 		{`{a}`, `expected '=' after label name "a"`},
 		{`{a=b}`, "expected a quoted value"},

@@ -114,8 +114,7 @@ func DefaultLevelFields() []string {
 // Levels finds the severity of entries. It is immutable and safe for
 // concurrent use.
 type Levels struct {
-	fields  []levelField
-	longest int // length of a name
+	fields []levelField
 	// byLength finds the fields with a name of some length; longer names are
 	// in the last.
 	byLength [maxFieldLength + 1][]levelField
@@ -141,7 +140,6 @@ func NewLevels(fields []string) *Levels {
 			continue
 		}
 		f := levelField{name: name, rank: i}
-		v.longest = max(v.longest, len(name))
 		v.fields = append(v.fields, f)
 		n := min(len(name), maxFieldLength)
 		v.byLength[n] = append(v.byLength[n], f)

@@ -12,23 +12,15 @@ func DetectLevel(line string) Level { return defaultLevels.Detect(line) }
 //     text, at most two levels deep, with a string for a value;
 //   - another line with a '=': the field of a level in logfmt, of several the
 //     one that is named first among the fields; their case does not matter;
-//   - where that gives no level that is known: the words trace, debug, fatal,
-//     critical, error or err, warning or warn, info. The first of this list
-//     that occurs decides, wherever it stands.
+//   - where that gives no level that is known: the first of the words trace,
+//     debug, info, warn, warning, error, err, critical and fatal that stands
+//     alone, in any case.
 //
 // One rule is ours: a line that begins like klog's ("E1122 09:16:49.123456") has
 // the level of that letter before words are looked at. The components of
 // Kubernetes write so, and Loki finds no level or a wrong one.
 func (v *Levels) Detect(line string) Level {
-	start := 0
-	for start < len(line) && isSpace(line[start]) {
-		start++
-	}
-	end := len(line)
-	for end > start && isSpace(line[end-1]) {
-		end--
-	}
-	line = line[start:end]
+	line = strings.TrimSpace(line)
 	if line == "" {
 		return LevelUnknown
 	}
@@ -136,119 +128,133 @@ func skipBlanks(s string, i int) int {
 	return i
 }
 
-// logfmtLevel looks at the keys in front of each '=' outside quotes and returns
-// the value of the best field of a level, "" if there is none.
+// logfmtLevel looks at the keys in front of each '=' and returns the value of
+// the best field of a level, "" if there is none. It ends where the line stops
+// to be logfmt: at a quote or a second '=' inside a word, at a '=' without a key.
 func (v *Levels) logfmtLevel(s string) string {
 	best, level := len(v.fields), ""
-	for from := 0; from < len(s); {
+	inWord := false // whether s[from] goes on with the value of the key before
+	for from := 0; best > 0; {
 		n := strings.IndexByte(s[from:], '=')
 		if n < 0 {
 			break
 		}
-		// A word that begins behind another '=' is a value with a '=' in it.
-		key, found := logfmtKey(s[from:from+n], v.longest)
-		found = found || from == 0
-		value := from + n + 1
-		from = value
-		if value < len(s) && s[value] == '"' {
+		words := s[from : from+n]
+		start := len(words)
+		for start > 0 && words[start-1] > ' ' && words[start-1] != '"' {
+			start--
+		}
+		key := words[start:]
+		if key == "" || start == 0 && inWord || start > 0 && strings.IndexByte(words[:start], '"') >= 0 {
+			break
+		}
+		from += n + 1
+		value := from
+		if inWord = value == len(s) || s[value] != '"'; !inWord {
 			var text string
-			if text, from = jsonSpan(s, value); !found {
-				continue
-			}
-			if rank := v.foldedRank(key); rank >= 0 && rank < best {
-				best, level = rank, text
-			}
-		} else if found {
-			if rank := v.foldedRank(key); rank >= 0 && rank < best {
-				best, level = rank, firstWord(s[value:])
+			if text, from = jsonSpan(s, value); value+1+len(text) == len(s) {
+				break // no quote ends it
 			}
 		}
-		if best == 0 {
-			break
+		if rank := v.foldedRank(key); rank >= 0 && rank < best {
+			text := logfmtValue(s[value:])
+			if inWord && strings.ContainsAny(text, `"=`) {
+				break
+			}
+			best, level = rank, text
 		}
 	}
 	return level
 }
 
-// logfmtKey is the last word of what stands before a '=', and whether something
-// stands before that. Words that are longer than longest are cut.
-func logfmtKey(s string, longest int) (key string, found bool) {
-	i := len(s)
-	for i > 0 && len(s)-i <= longest && !isSpace(s[i-1]) && s[i-1] != '"' {
-		i--
+// logfmtValue is the value that s begins with, without its quotes.
+func logfmtValue(s string) string {
+	if s != "" && s[0] == '"' {
+		text, _ := jsonSpan(s, 0)
+		return text
 	}
-	return s[i:], i > 0
-}
-
-func firstWord(s string) string {
 	for i := range len(s) {
-		if isSpace(s[i]) {
+		if s[i] <= ' ' {
 			return s[:i]
 		}
 	}
 	return s
 }
 
-// Classes of bytes for wordLevel.
+// Which bytes may stand before and behind a word that names a level, as
+// observed on Loki 3.7.6: x/error and "error." are none.
 const (
-	classOther = iota // ends a word
-	classWord
-	classStart // a word byte with which a level may begin
+	opensWord = 1 << iota
+	closesWord
 )
 
-var wordClass = func() (t [256]uint8) {
-	for c := range 256 {
-		if b := byte(c); isNameByte(b, false) || b >= 0x80 {
-			t[c] = classWord
-		}
+var wordEdges = func() (t [256]uint8) {
+	for _, c := range " \t\n\"(=[{" {
+		t[c] |= opensWord
 	}
-	for _, c := range "tdiwecfTDIWECF" {
-		t[c] = classStart
+	for _, c := range " \t\n\"(=[{!),:]}" {
+		t[c] |= closesWord
 	}
 	return t
 }()
 
-// wordOrder is the place of each level in the order in which its words are
-// looked for; see [Levels.Detect].
-var wordOrder = [...]uint8{
-	LevelTrace: 0, LevelDebug: 1, LevelFatal: 2, LevelCritical: 3, LevelError: 4, LevelWarn: 5, LevelInfo: 6, LevelUnknown: 7,
-}
-
-// wordLevel returns the level whose word comes first in wordOrder.
+// wordLevel returns the level of the first word that names one.
 func wordLevel(s string) Level {
-	best := LevelUnknown
-	for i := 0; i < len(s); {
-		class := wordClass[s[i]]
-		if class == classOther {
-			i++
-			continue
-		}
-		start := i
-		for i++; i < len(s) && wordClass[s[i]] != classOther; i++ {
-		}
-		if n := i - start; class != classStart || n < 3 || n > len("critical") {
-			continue
-		}
-		if l := levelWord(s[start:i]); wordOrder[l] < wordOrder[best] {
-			if best = l; l == LevelTrace {
-				break
-			}
-		}
+	if l := levelWord(s); l != LevelUnknown {
+		return l
 	}
-	return best
-}
-
-// levelWord is stricter than ParseLevel: "inf", "trc" and such are words or
-// names of other things in running text.
-func levelWord(w string) Level {
-	switch len(w) {
-	case 3:
-		if foldAny(w, "err") {
-			return LevelError
+	for i := 0; i+1 < len(s); i++ {
+		if wordEdges[s[i]]&opensWord == 0 {
+			continue
 		}
-		return LevelUnknown
-	case 4, 5, 7, 8:
-		return ParseLevel(w)
+		if l := levelWord(s[i+1:]); l != LevelUnknown {
+			return l
+		}
 	}
 	return LevelUnknown
+}
+
+// levelWord is the level of the word that s begins with. Fewer spellings count
+// than for ParseLevel: "inf", "trc" and such are names of other things in
+// running text.
+func levelWord(s string) Level {
+	switch s[0] | 0x20 {
+	case 't':
+		if beginsWith(s, "trace") {
+			return LevelTrace
+		}
+	case 'd':
+		if beginsWith(s, "debug") {
+			return LevelDebug
+		}
+	case 'i':
+		if beginsWith(s, "info") {
+			return LevelInfo
+		}
+	case 'w':
+		if beginsWith(s, "warn") || beginsWith(s, "warning") {
+			return LevelWarn
+		}
+	case 'e':
+		if beginsWith(s, "error") || beginsWith(s, "err") {
+			return LevelError
+		}
+	case 'c':
+		if beginsWith(s, "critical") {
+			return LevelCritical
+		}
+	case 'f':
+		if beginsWith(s, "fatal") {
+			return LevelFatal
+		}
+	}
+	return LevelUnknown
+}
+
+// beginsWith says whether s begins with the word, in any case, and it ends there.
+func beginsWith(s, word string) bool {
+	if len(s) < len(word) || s[1]|0x20 != word[1] || !strings.EqualFold(s[:len(word)], word) {
+		return false
+	}
+	return len(s) == len(word) || wordEdges[s[len(word)]]&closesWord != 0
 }

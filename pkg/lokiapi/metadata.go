@@ -61,7 +61,7 @@ func (m *metadata) message(reason Reason, l *Limits, stream string) string {
 }
 
 // labels returns the pairs as a label set of its own memory. Of a name that
-// came twice the last value counts.
+// came twice the first value counts.
 func (m *metadata) labels() labels.Labels {
 	byName := func(a, b labels.Label) int { return strings.Compare(a.Name, b.Name) }
 	if !slices.IsSortedFunc(m.pairs, byName) {
@@ -69,7 +69,7 @@ func (m *metadata) labels() labels.Labels {
 	}
 	m.builder.Reset()
 	for i, p := range m.pairs {
-		if i+1 < len(m.pairs) && m.pairs[i+1].Name == p.Name {
+		if i > 0 && m.pairs[i-1].Name == p.Name {
 			continue
 		}
 		m.builder.Add(p.Name, p.Value)

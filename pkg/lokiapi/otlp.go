@@ -100,14 +100,16 @@ type otlpPush struct {
 	size  int // of the body
 	left  int // bytes that may come from repeating attributes
 
-	names   [3]map[string]otlpName // by otlpLevel
-	stream  []labels.Label         // of the resource
-	shared  metadata               // of the resource and the scope
-	own     []labels.Label         // labels that the record adds
-	text    valueText              // of the values of a record
-	key     []byte
-	current *streamInfo // whose span is open
-	base    *streamInfo // of the resource, nil until it is needed
+	names      [3]map[string]otlpName // by otlpLevel
+	stream     []labels.Label         // of the resource
+	parent     metadata               // of the resource
+	shared     metadata               // of the scope and the resource
+	own        []labels.Label         // labels that the record adds
+	attributes [][]byte               // of the record, not looked into
+	text       valueText              // of the values of a record
+	key        []byte
+	current    *streamInfo // whose span is open
+	base       *streamInfo // of the resource, nil until it is needed
 }
 
 func (o *otlpPush) request(body []byte) error {
@@ -125,7 +127,7 @@ func (o *otlpPush) request(body []byte) error {
 // resourceLogs reads one ResourceLogs: the resource first, wherever it stands.
 func (o *otlpPush) resourceLogs(b []byte) error {
 	o.stream, o.base = o.stream[:0], nil
-	o.shared.reset()
+	o.parent.reset()
 	o.newText()
 	const message = "ResourceLogs"
 	w := wire{message: message, b: b}
@@ -136,15 +138,12 @@ func (o *otlpPush) resourceLogs(b []byte) error {
 			}
 		}
 	}
-	pairs, count, bytes := len(o.shared.pairs), o.shared.count, o.shared.bytes
 	w = wire{message: message, b: b}
 	for w.next() {
-		if !w.is(2, protowire.BytesType) {
-			continue
-		}
-		o.shared.pairs, o.shared.count, o.shared.bytes = o.shared.pairs[:pairs], count, bytes
-		if err := o.scopeLogs(w.raw); err != nil {
-			return err
+		if w.is(2, protowire.BytesType) {
+			if err := o.scopeLogs(w.raw); err != nil {
+				return err
+			}
 		}
 	}
 	return w.err
@@ -155,18 +154,21 @@ func (o *otlpPush) resource(b []byte) error {
 	for w.next() {
 		switch {
 		case w.is(1, protowire.BytesType):
-			if err := o.attribute(&o.shared, &o.stream, ofResource, w.raw); err != nil {
+			if err := o.attribute(&o.parent, &o.stream, ofResource, w.raw); err != nil {
 				return err
 			}
 		case w.is(2, protowire.VarintType):
-			o.number(&o.shared, "resource_dropped_attributes_count", int64(uint32(w.v)))
+			o.number(&o.parent, "resource_dropped_attributes_count", int64(uint32(w.v)))
 		}
 	}
 	return w.err
 }
 
+// scopeLogs reads one ScopeLogs. Of pairs with one name that of the scope counts
+// before that of the resource, and both before that of a record, as in Loki.
 func (o *otlpPush) scopeLogs(b []byte) error {
 	const message = "ScopeLogs"
+	o.shared.reset()
 	w := wire{message: message, b: b}
 	for w.next() {
 		if w.is(1, protowire.BytesType) {
@@ -175,6 +177,9 @@ func (o *otlpPush) scopeLogs(b []byte) error {
 			}
 		}
 	}
+	o.shared.pairs = append(o.shared.pairs, o.parent.pairs...)
+	o.shared.count += o.parent.count
+	o.shared.bytes += o.parent.bytes
 	o.newText() // that of the scope outlives the records
 	w = wire{message: message, b: b}
 	for w.next() {
@@ -217,10 +222,11 @@ func (o *otlpPush) record(b []byte) error {
 	o.own = o.own[:0]
 	o.text.b, o.text.pairs = o.text.b[:0], 0
 
-	var r logRecord
-	if err := r.read(o, b); err != nil {
+	r := logRecord{attributes: o.attributes[:0]}
+	if err := r.read(b); err != nil {
 		return err
 	}
+	o.attributes = r.attributes
 	if r.observed != 0 && r.time != 0 {
 		o.number(m, "observed_timestamp", int64(min(r.observed, math.MaxInt64)))
 	}
@@ -235,6 +241,11 @@ func (o *otlpPush) record(b []byte) error {
 	o.hex(m, "trace_id", r.traceID)
 	o.hex(m, "span_id", r.spanID)
 	o.field(m, "event_name", r.eventName)
+	for _, raw := range r.attributes {
+		if err := o.attribute(m, &o.own, ofRecord, raw); err != nil {
+			return err
+		}
+	}
 
 	line, err := o.line(r.body)
 	if err != nil {
@@ -314,17 +325,17 @@ func (o *otlpPush) flush() error {
 	return err
 }
 
-// logRecord is a LogRecord but for its attributes, which go straight to where
-// they belong. All of it aliases the body.
+// logRecord is a LogRecord. All of it aliases the body.
 type logRecord struct {
 	time, observed           uint64 // in ns, 0 if unknown
 	severity, dropped, flags uint64
 	severityText, eventName  []byte
 	traceID, spanID          []byte
 	body                     anyValue
+	attributes               [][]byte // not looked into
 }
 
-func (r *logRecord) read(o *otlpPush, b []byte) (err error) {
+func (r *logRecord) read(b []byte) (err error) {
 	w := wire{message: "LogRecord", b: b}
 	for w.next() {
 		switch {
@@ -337,7 +348,7 @@ func (r *logRecord) read(o *otlpPush, b []byte) (err error) {
 		case w.is(5, protowire.BytesType):
 			r.body, err = readValue(w.raw)
 		case w.is(6, protowire.BytesType):
-			err = o.attribute(&o.p.meta, &o.own, ofRecord, w.raw)
+			r.attributes = append(r.attributes, w.raw)
 		case w.is(7, protowire.VarintType):
 			r.dropped = w.v
 		case w.is(8, protowire.Fixed32Type):

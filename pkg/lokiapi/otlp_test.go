@@ -347,22 +347,22 @@ func pdataText(logs plog.Logs) []string {
 		for _, sl := range rl.ScopeLogs().All() {
 			for _, r := range sl.LogRecords().All() {
 				b := labels.NewBuilder(labels.EmptyLabels())
-				pdataAttributes(b, "", rl.Resource().Attributes())
-				pdataAttributes(b, "", sl.Scope().Attributes())
-				pdataAttributes(b, "", r.Attributes())
 				set := func(name, value string) {
-					if value = strings.ToValidUTF8(value, ""); value != "" && value != "0" {
+					if value = strings.ToValidUTF8(value, ""); value != "" && value != "0" && b.Get(name) == "" {
 						b.Set(name, value)
 					}
 				}
 				set("scope_name", sl.Scope().Name())
 				set("scope_version", sl.Scope().Version())
+				pdataAttributes(b, "", sl.Scope().Attributes())
+				pdataAttributes(b, "", rl.Resource().Attributes())
 				set("severity_text", r.SeverityText())
 				set("severity_number", fmt.Sprint(int32(r.SeverityNumber())))
 				set("flags", fmt.Sprint(uint32(r.Flags())))
 				set("trace_id", r.TraceID().String())
 				set("span_id", r.SpanID().String())
 				set("event_name", r.EventName())
+				pdataAttributes(b, "", r.Attributes())
 				out = append(out, fmt.Sprintf("%q %s", r.Body().AsString(), b.Labels()))
 			}
 		}
@@ -378,7 +378,7 @@ func pdataAttributes(b *labels.Builder, prefix string, m pcommon.Map) {
 		name := OTLPName(prefix + k)
 		if v.Type() == pcommon.ValueTypeMap {
 			pdataAttributes(b, name+"_", v.Map())
-		} else if text := strings.ToValidUTF8(v.AsString(), ""); text != "" {
+		} else if text := strings.ToValidUTF8(v.AsString(), ""); text != "" && b.Get(name) == "" {
 			b.Set(name, text)
 		}
 	}

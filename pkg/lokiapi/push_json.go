@@ -48,13 +48,10 @@ func (j *jsonPush) decode() error {
 		}
 		r.array(j.stream)
 	})
-	if r.err == nil {
-		r.end()
-	}
 	if j.err != nil {
 		return j.err
 	}
-	return r.err
+	return r.err // what follows is ignored, as in Loki
 }
 
 // stream reads one element of "streams". Values that come before the labels
@@ -115,7 +112,11 @@ func (j *jsonPush) labels() *streamInfo {
 	sub := jsonReader{b: []byte(key)}
 	var pairs []labels.Label
 	sub.object(func(name string) {
-		pairs = append(pairs, labels.Label{Name: name, Value: sub.str()})
+		if sub.peek() == '"' {
+			pairs = append(pairs, labels.Label{Name: name, Value: sub.str()})
+		} else { // as Loki has it: 1 is "1", true is "true"
+			pairs = append(pairs, labels.Label{Name: name, Value: string(sub.skip())})
+		}
 	})
 	if sub.err == nil {
 		sub.end()
@@ -142,13 +143,17 @@ func (j *jsonPush) labels() *streamInfo {
 	return info
 }
 
-// values reads [["<ns>","<line>",{metadata}],…].
+// values reads [["<ns>","<line>",{metadata}],…]. A line that is not there is an
+// empty one, and further elements are ignored, as in Loki.
 func (j *jsonPush) values(info *streamInfo) {
 	j.p.open(info)
 	r := &j.r
 	r.array(func() {
 		var ts int64
 		var line string
+		if r.null() {
+			return
+		}
 		j.p.meta.reset()
 		n := 0
 		r.array(func() {
@@ -160,11 +165,11 @@ func (j *jsonPush) values(info *streamInfo) {
 			case 3:
 				j.metadata()
 			default:
-				r.fail("an entry has at most three elements")
+				r.skip()
 			}
 		})
-		if n < 2 {
-			r.fail("an entry needs a timestamp and a line")
+		if n == 0 {
+			r.fail("an entry needs a timestamp")
 		}
 		j.entry(info, ts, line)
 	})

@@ -68,7 +68,9 @@ func TestJSON(t *testing.T) {
 		{"negative time", `{"streams":[{"stream":{"a":"b"},"values":[["-5","x"]]}]}`, "{a=\"b\"} -5 \"x\"\n"},
 		{"a label twice", `{"streams":[{"stream":{"a":"1","a":"2"},"values":[["1","x"]]},{"labels":"{a=\"1\",a=\"1\"}","values":[["1","x"]]},{"stream":{"a":"1"},"values":[["2","y"]]}]}`,
 			"{a=\"1\"} 2 \"y\"\nrefused 2 (2 bytes) duplicate_label_names: stream '{\"a\":\"1\",\"a\":\"2\"}' has duplicate label name: \"a\"\n"},
-		{"a metadata name twice", `{"streams":[{"stream":{"a":"b"},"values":[["1","x",{"z":"1","k.1":"u","k-1":"v"}]]}]}`, "{a=\"b\"} 1 \"x\" {k_1=\"v\", z=\"1\"}\n"},
+		{"a metadata name twice", `{"streams":[{"stream":{"a":"b"},"values":[["1","x",{"z":"1","k.1":"u","k-1":"v"}]]}]}`, "{a=\"b\"} 1 \"x\" {k_1=\"u\", z=\"1\"}\n"},
+		{"as Loki takes it", `{"streams":[{"stream":{"a":1,"b":true,"c":null,"d":1.5e3},"values":[["1"],null,["2","x",{},1,[{}]]]}]} and more`,
+			"{a=\"1\", b=\"true\", c=\"null\", d=\"1.5e3\"} 1 \"\"\n{a=\"1\", b=\"true\", c=\"null\", d=\"1.5e3\"} 2 \"x\"\n"},
 		{"two streams", `{"streams":[{"stream":{"a":"1"},"values":[["1","x"]]},{"stream":{"a":"2"},"values":[["2","y"]]}]}`, "{a=\"1\"} 1 \"x\"\n{a=\"2\"} 2 \"y\"\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -96,21 +98,20 @@ func TestJSONRefuses(t *testing.T) {
 		{`{"streams":[{"stream":{"a":"b"},"values":[[1,"x"]]}]}`, "a timestamp must be a string"},
 		{`{"streams":[{"stream":{"a":"b"},"values":[["1.5","x"]]}]}`, "is not a number of nanoseconds"},
 		{`{"streams":[{"stream":{"a":"b"},"values":[["99999999999999999999","x"]]}]}`, "is not a number of nanoseconds"},
-		{`{"streams":[{"stream":{"a":"b"},"values":[["1"]]}]}`, "needs a timestamp and a line"},
-		{`{"streams":[{"stream":{"a":"b"},"values":[["1","x",{},1]]}]}`, "at most three"},
 		{`{"streams":[{"stream":{"a":"b"},"values":[["1","x",[]]]}]}`, "expected '{'"},
 		{`{"streams":[{"stream":{"a":"b"},"values":[["1","x",{"a":1}]]}]}`, "expected a string"},
-		{`{"streams":[{"stream":{"a":"b"},"values":[["1","x"]]}]} x`, "unexpected text after"},
 		{`{"streams":[{"stream":{"a":"b"},"values":[["1","x`, "not terminated"},
 		{`{"streams":[{"stream":{"a":"b"},"values":[["1","\q"]]}]}`, "bad escape"},
 		{`{"streams":[{"stream":{"a":"b"},"values":[["1","\u12x4"]]}]}`, "bad escape"},
 		{"{\"streams\":[{\"stream\":{\"a\":\"b\"},\"values\":[[\"1\",\"\x01\"]]}]}", "control character"},
 		{`{"streams":[{"stream":{"a-b":"c"}}]}`, "couldn't parse labels: label name \"a-b\" is not legal"},
-		{`{"streams":[{"stream":{"a":1}}]}`, "couldn't parse labels: invalid JSON"},
 		{`{"streams":[{"labels":"{a}"}]}`, "couldn't parse labels: "},
 		{`{"streams":[{"labels":"{a=\"b\"}","entries":[{"ts":"yesterday","line":"x"}]}]}`, "not in RFC 3339"},
 		{`{"x":` + strings.Repeat("[", 100), "nested deeper"},
 		{`{"streams":{}}`, "expected '['"},
+		{`{"streams":[{"stream":{"a":"b"},"values":[[]]}]}`, "an entry needs a timestamp"},
+		{`{"streams":[{"stream":{"a":}}]}`, "expected a value"},
+		{`{"streams":[{"stream":{"a" 1}}]}`, "couldn't parse labels: invalid JSON"},
 	} {
 		p, err := testDecoder(nil).JSON([]byte(tt.body))
 		if err == nil || !strings.Contains(err.Error(), tt.want) {
