@@ -415,7 +415,11 @@ func hostileParameters() []hostile {
 // pushBait. Where the damage is to a line, the answer marks the line.
 func hostileStages() []hostile {
 	q := func(name, query string, code int, want string) hostile {
-		return asked(name, `{app="bait"} `+query, "&limit=5000", code, want)
+		params := ""
+		if code != 200 {
+			params = "&limit=5000"
+		}
+		return asked(name, `{app="bait"} `+query, params, code, want)
 	}
 	chain := func(stage string, n int) string { return strings.Repeat(stage, n) }
 	const budget = "the query needs more than"

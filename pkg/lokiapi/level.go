@@ -87,7 +87,7 @@ func ParseLevel(s string) Level {
 
 func foldAny(s string, words ...string) bool {
 	for _, w := range words {
-		if len(s) == len(w) && strings.EqualFold(s, w) {
+		if s == w || len(s) == len(w) && strings.EqualFold(s, w) {
 			return true
 		}
 	}
@@ -165,7 +165,7 @@ func (v *Levels) foldedRank(name string) int {
 		return -1
 	}
 	for _, f := range v.byLength[min(len(name), maxFieldLength)] {
-		if len(f.name) == len(name) && f.name[0]|0x20 == name[0]|0x20 && strings.EqualFold(f.name, name) {
+		if f.name == name || len(f.name) == len(name) && f.name[0]|0x20 == name[0]|0x20 && strings.EqualFold(f.name, name) {
 			return f.rank
 		}
 	}

@@ -157,8 +157,8 @@ func (v *Levels) logfmtLevel(s string) string {
 			}
 		}
 		if rank := v.foldedRank(key); rank >= 0 && rank < best {
-			text := logfmtValue(s[value:])
-			if inWord && strings.ContainsAny(text, `"=`) {
+			text, ok := logfmtValue(s[value:])
+			if !ok {
 				break
 			}
 			best, level = rank, text
@@ -167,18 +167,22 @@ func (v *Levels) logfmtLevel(s string) string {
 	return level
 }
 
-// logfmtValue is the value that s begins with, without its quotes.
-func logfmtValue(s string) string {
+// logfmtValue is the value that s begins with, without its quotes; ok is false
+// if there is a quote or a '=' inside of it.
+func logfmtValue(s string) (text string, ok bool) {
 	if s != "" && s[0] == '"' {
-		text, _ := jsonSpan(s, 0)
-		return text
+		text, _ = jsonSpan(s, 0)
+		return text, true
 	}
 	for i := range len(s) {
-		if s[i] <= ' ' {
-			return s[:i]
+		switch c := s[i]; {
+		case c <= ' ':
+			return s[:i], true
+		case c == '"' || c == '=':
+			return "", false
 		}
 	}
-	return s
+	return s, true
 }
 
 // Which bytes may stand before and behind a word that names a level, as
