@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
+	"github.com/logstack-dev/kubectl-logstack/pkg/store/block"
 	"github.com/logstack-dev/kubectl-logstack/pkg/store/chunk"
 )
 
@@ -99,22 +100,26 @@ func (s *scan) begin(ctx context.Context, sp span) error {
 	return nil
 }
 
-// streamsOf calls fn for the wanted streams of a part.
-func (p *part) streamsOf(fn func(id uint32)) {
+// streamsOf calls fn for the wanted streams of a part, with the times of their
+// first and last row.
+func (p *part) streamsOf(scratch []block.ChunkStream, fn func(id uint32, r closedRange)) []block.ChunkStream {
 	if p.blk == nil {
-		fn(p.id)
-		return
+		fn(p.id, closedRange{p.run.Min, p.run.Max})
+		return scratch
 	}
-	for _, l := range p.locals {
-		if l != 0 {
-			fn(l - 1)
+	// It has been read without an error when the part was made.
+	scratch, _ = p.chunk.Streams(scratch[:0])
+	for i, st := range scratch {
+		if l := p.locals[i]; l != 0 {
+			fn(l-1, closedRange{st.MinTime, st.MaxTime})
 		}
 	}
+	return scratch
 }
 
 // cluster is a number of parts that have to be merged.
 type cluster struct {
-	closedRange
+	lo    int64 // of the first part
 	parts []*part
 	into  *cluster // what it has been joined with
 }
@@ -133,14 +138,13 @@ func (c *cluster) join(o *cluster) *cluster {
 	if o.lo < c.lo {
 		c, o = o, c
 	}
-	c.hi = max(c.hi, o.hi)
 	c.parts = append(c.parts, o.parts...)
 	o.into = c
 	return c
 }
 
-// tasksOf divides parts into tasks, sorted by time: parts in different tasks that
-// share a stream do not overlap in time, and the earlier one's task comes first.
+// tasksOf divides parts into tasks, sorted by time: of parts in different tasks
+// that share a stream, all of that stream's rows in the earlier task come first.
 func tasksOf(parts []*part) [][]*part {
 	slices.SortFunc(parts, func(a, b *part) int {
 		if c := compareInt64(a.lo, b.lo); c != 0 {
@@ -153,10 +157,10 @@ func tasksOf(parts []*part) [][]*part {
 	})
 	clusters := make([]*cluster, len(parts))
 	for i, p := range parts {
-		clusters[i] = &cluster{closedRange: closedRange{p.lo, p.hi}, parts: []*part{p}}
+		clusters[i] = &cluster{lo: p.lo, parts: []*part{p}}
 	}
-	// Joining two clusters widens them, which may make them overlap with others:
-	// repeat until nothing changes.
+	// Two clusters that are joined take the place of the earlier one, where they may
+	// be too early for others: repeat until nothing changes.
 	for joinNeighbours(clusters) {
 		clusters = slices.DeleteFunc(clusters, func(c *cluster) bool { return c.into != nil })
 	}
@@ -167,53 +171,45 @@ func tasksOf(parts []*part) [][]*part {
 	return out
 }
 
-// joinNeighbours joins clusters that share a stream and overlap, and says whether
-// there were any. Clusters are sorted by their beginning.
+// lastRows is where the rows of a stream end so far.
+type lastRows struct {
+	of    *cluster
+	hi    int64
+	order uint64 // of the part with the last row
+}
+
+// joinNeighbours joins clusters that share a stream whose rows in the earlier one
+// do not all come first, and says whether there were any. Clusters are sorted by
+// their beginning.
 func joinNeighbours(clusters []*cluster) bool {
 	joined := false
-	last := map[uint32]*cluster{} // of each stream, the one that ends last so far
+	last := map[uint32]lastRows{}
+	var scratch []block.ChunkStream
 	for _, start := range clusters {
 		if start.into != nil {
 			continue
 		}
-		c := start
-		for _, p := range start.parts {
-			p.streamsOf(func(id uint32) {
-				l := last[id]
-				if l == nil {
-					last[id] = c
-					return
-				}
-				if l = l.root(); l == c {
-					return
-				}
-				if conflict(l, c) {
-					c = c.join(l)
+		c, parts := start, start.parts
+		for _, p := range parts {
+			scratch = p.streamsOf(scratch, func(id uint32, r closedRange) {
+				l, known := last[id]
+				// Rows at the same time do, if arrival agrees.
+				if known && l.of.root() != c && (l.hi > r.lo || l.hi == r.lo && l.order > p.order) {
+					c = c.join(l.of.root())
 					joined = true
 				}
-				if l.hi <= c.hi {
-					last[id] = c
+			})
+		}
+		// Only now: a part must not hide what came before from the next one.
+		for _, p := range parts {
+			scratch = p.streamsOf(scratch, func(id uint32, r closedRange) {
+				if l, known := last[id]; !known || r.hi > l.hi || r.hi == l.hi && p.order > l.order {
+					last[id] = lastRows{c, r.hi, p.order}
 				}
 			})
 		}
 	}
 	return joined
-}
-
-// conflict says whether two clusters that share a stream overlap. Ranges that
-// only touch do not, if arrival agrees with time.
-func conflict(l, c *cluster) bool {
-	if l.hi != c.lo {
-		return l.hi > c.lo
-	}
-	for _, a := range l.parts {
-		for _, b := range c.parts {
-			if a.hi >= c.lo && b.lo <= l.hi && a.order > b.order {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // Next implements model.BatchIterator.

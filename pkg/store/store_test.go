@@ -365,6 +365,7 @@ func TestTasks(t *testing.T) {
 		for i := range 1 + r.IntN(30) {
 			lo := r.Int64N(100)
 			p := &part{order: uint64(r.IntN(50))<<orderShift | uint64(i), lo: lo, hi: lo + r.Int64N(1+r.Int64N(20)), id: uint32(r.IntN(5))}
+			p.run.Min, p.run.Max = p.lo, p.hi
 			parts = append(parts, p)
 		}
 		tasks := tasksOf(slices.Clone(parts))
