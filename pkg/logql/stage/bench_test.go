@@ -46,11 +46,13 @@ var stageCases = []struct {
 }{
 	{"contains", `|= "error"`, jsonLines, 0},
 	{"regexp fold", `|~ "(?i)ERROR"`, jsonLines, 0},
+	{"contains fold", `|=i "ERROR" !=i "nothing"`, jsonLines, 0},
 	{"regexp", `|~ "status\":5\\d\\d"`, jsonLines, 0},
 	{"line pattern", `|> "<_>level<_>error<_>"`, jsonLines, 0},
 	{"line ip", `|= ip("10.1.2.0/24")`, accessLines, 0},
 	{"json", `| json`, jsonLines, 0},
 	{"json filter", `| json | status>=500`, jsonLines, 0},
+	{"json arrays", `| json --arrays`, jsonLines, 0},
 	{"json path", `| json s="status", p="user.plan"`, jsonLines, 0},
 	{"logfmt", `| logfmt`, logfmtLines, 0},
 	{"logfmt filter", `| logfmt | dur>100ms and level="error"`, logfmtLines, 0},
@@ -59,6 +61,7 @@ var stageCases = []struct {
 	{"line_format", `| logfmt | line_format "{{.level}} {{.msg}}"`, logfmtLines, 0},
 	{"label_format", `| logfmt | label_format lvl=level, where="{{.method}} {{.path}}"`, logfmtLines, 0},
 	{"drop keep", `| json | drop msg, user_id | keep status, level`, jsonLines, 0},
+	{"distinct", `| json | distinct status, level`, jsonLines, 0},
 	{"decolorize", `| decolorize`, []string{"\x1b[31mred\x1b[0m plain"}, 0},
 }
 
@@ -75,6 +78,9 @@ func runBatch(p *Pipeline, b *model.EntryBatch) (n int) {
 
 // TestNothingIsAllocatedPerLine holds stages to their promise.
 func TestNothingIsAllocatedPerLine(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
 	const rows = 200
 	for _, c := range stageCases {
 		p, b := mustCompile(t, c.text), logBatch(rows, c.lines...)
