@@ -41,9 +41,10 @@
 //
 // manifest.json has the form {"crc32c": …, "meta": …} of a block's meta.json.
 // It lists the blocks' IDs, the oldest segment that is needed (walFirst), the next
-// numbers for blocks, flushes and delete requests, and the delete requests that
-// have not been carried out. It is replaced as a whole (.tmp, sync, rename, sync
-// of the directory), so that a flush into several blocks or a compaction happens
+// numbers for blocks, flushes and delete requests, the delete requests that have
+// not been carried out, and the last few that have. Its version is 2 while a
+// request with a filter waits, which older programs would not see, and otherwise
+// 1. It is replaced as a whole (.tmp, sync, rename, sync of the directory), so that a flush into several blocks or a compaction happens
 // at once or not at all. A block directory that it does not list is a leftover
 // of a crash and removed by Open. If it cannot be read it is rebuilt from the
 // blocks; only pending delete requests are lost then, which is logged. A block
@@ -70,6 +71,23 @@
 // due, so that a reader that stops early has read little. The unordered reader
 // (scan) hands out one decoded chunk block after the other; only chunk blocks
 // that share a stream and overlap in time are merged.
+//
+// A reader that may stop soon (small batches) looks at a few rows of each chunk
+// block and has only those lines put together that are handed out, more with every
+// batch. One that looks for an identifier asks the filters of the blocks first;
+// one that only counts gets a row for all entries of a stream in a piece of time,
+// for many chunk blocks out of the directory.
+//
+// # Deleting
+//
+// A delete request concerns what is stored when it comes: the head is flushed, and
+// the request has the number of the last flush. Readers leave its entries out from
+// then on, by stream and time, and by a filter that the caller compiles: then the
+// text of the chunk blocks that it may concern is read, too. Options.DeleteDelay
+// later compaction writes the blocks without them; until it has begun the request
+// can be cancelled. Blocks are not merged across a request that waits, so that it
+// concerns all of a block or nothing. A block remembers the newest request that
+// has been carried out in it, which implies all before.
 //
 // # Memory
 //
