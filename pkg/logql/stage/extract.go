@@ -72,6 +72,7 @@ type Extractor struct {
 
 	by     bool // names are the only labels kept; else they are taken away
 	names  []string
+	full   bool // labels without a value are taken away too: a sum is around
 	series []labels.Labels
 	byKey  map[string]int
 	key    []byte
@@ -87,6 +88,7 @@ func NewExtractor(n *logql.RangeAggregation, by *logql.Grouping, c Config) (*Ext
 	x := &Extractor{byKey: map[string]int{}}
 	if by != nil {
 		x.by, x.names = !by.Without, slices.Clone(by.Labels)
+		x.full = by.Without && n.Grouping == nil
 		slices.Sort(x.names)
 		x.names = slices.Compact(x.names)
 	}
@@ -337,6 +339,9 @@ func (x *Extractor) findSeries() int {
 			b.Del(name)
 		}
 		ls = b.flat()
+		if x.full {
+			ls = ls.WithoutEmpty()
+		}
 		key = append(key, ls.Bytes(nil)...)
 	}
 	x.key = key
