@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"net/http"
+	"slices"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql/engine"
@@ -42,8 +43,12 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, b *backend) erro
 	if err != nil {
 		return err
 	}
-	if _, isLog := expr.(*logql.LogSelector); !isLog {
+	sel, isLog := expr.(*logql.LogSelector)
+	if !isLog {
 		return badRequestf("only log queries can be exported, not metric queries")
+	}
+	if slices.ContainsFunc(sel.Stages, func(st logql.Stage) bool { _, ok := st.(*logql.DistinctLabels); return ok }) {
+		return badRequestf("an export reads page by page, and distinct would begin anew with each: ask for a limited number of entries")
 	}
 	if limit <= 0 {
 		limit = math.MaxInt
