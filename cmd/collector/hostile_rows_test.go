@@ -407,7 +407,20 @@ func hostileParameters() []hostile {
 		get("volume: nonsense", v1+"/index/volume?query=x", "parse error"),
 		get("volume: a limit", v1+"/index/volume?query="+url.QueryEscape(`{a="b"}`)+"&limit=-1", "limit"),
 		get("volume_range: a step", v1+"/index/volume_range?query="+url.QueryEscape(`{a="b"}`)+"&step=-1", "step"),
-		get("delete: no query", "/loki/api/v1/delete?start=x", ""),
+		get("volume_range: nonsense", v1+"/index/volume_range?query=x", "parse error"),
+		get("shards: nonsense", v1+"/index/shards?query=x", "parse error"),
+		get("detected_labels: nonsense", v1+"/detected_labels?query=x", "parse error"),
+		get("detected_fields: no query", v1+"/detected_fields", "parse error"),
+		get("detected_fields: a limit", v1+"/detected_fields?query="+url.QueryEscape(`{a="b"}`)+"&line_limit=-1", "line_limit"),
+		get("detected_fields: a metric", v1+"/detected_fields?query="+url.QueryEscape(`rate({a="b"}[1m])`), "only log queries"),
+		get("detected_field: no query", v1+"/detected_field/x/values", "parse error"),
+		get("patterns: nonsense", v1+"/patterns?query=x", "parse error"),
+		get("patterns: a step", v1+"/patterns?query="+url.QueryEscape(`{a="b"}`)+"&step=-1", "zero or negative"),
+		get("delete: nonsense to list", v1+"/delete?start=x", ""),
+		{name: "delete: no query", path: v1 + "/delete", body: text(""), code: 400, text: "query is not set"},
+		{name: "delete: nonsense", path: v1 + "/delete?query=x&start=1", body: text(""), code: 400, text: "parse error"},
+		{name: "delete: a time", path: v1 + "/delete?query=" + url.QueryEscape(`{a="b"}`) + "&start=x", body: text(""), code: 400, text: "start"},
+		{name: "delete: nothing to cancel", method: "DELETE", path: v1 + "/delete?request_id=nope", code: 404, text: "no such delete request"},
 	}
 }
 

@@ -109,6 +109,59 @@ func TestHostileRequests(t *testing.T) {
 	}
 }
 
+// TestHostileFrames sends what no WebSocket client may send on an open tail:
+// each connection is closed, and the others do not notice.
+func TestHostileFrames(t *testing.T) {
+	c := startCollector(t)
+	c.pushGood(t, "before")
+	t.Run("frames", func(t *testing.T) { sendFrames(t, c) })
+	c.pushGood(t, "after")
+	if n := c.metric(t, `logstack_http_panics_total`); n != 0 {
+		t.Errorf("%v handlers panicked", n)
+	}
+}
+
+func sendFrames(t *testing.T, c *collector) {
+	for name, frames := range map[string][]byte{
+		"no mask":                {0x81, 0x01, 'x'},
+		"a length of 2^63":       {0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0},
+		"a reserved bit":         {0xf1, 0x80, 0, 0, 0, 0},
+		"an unknown kind":        {0x8f, 0x80, 0, 0, 0, 0},
+		"a long ping":            append([]byte{0x89, 0xfe, 0x01, 0x00, 0, 0, 0, 0}, make([]byte, 256)...),
+		"a ping in pieces":       {0x09, 0x80, 0, 0, 0, 0},
+		"a piece of nothing":     {0x80, 0x80, 0, 0, 0, 0},
+		"text that is not UTF-8": {0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe},
+		"a megabyte":             append([]byte{0x82, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0}, make([]byte, 1<<20)...),
+		"no WebSocket at all":    []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // some closings are polite and wait
+			conn, err := net.Dial("tcp", c.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close() //nolint:errcheck // a test
+			if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+				t.Fatal(err)
+			}
+			_, err = io.WriteString(conn, "GET /loki/api/v1/tail?query=%7Bapp%3D%22good%22%7D HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n"+
+				"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := bufio.NewReader(conn)
+			res, err := http.ReadResponse(r, nil)
+			if err != nil || res.StatusCode != http.StatusSwitchingProtocols {
+				t.Fatalf("answered %v, %v", res, err)
+			}
+			_, _ = conn.Write(frames) // the server may close before all is written
+			if _, err := io.Copy(io.Discard, r); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+				t.Errorf("the connection was not closed: %v", err)
+			}
+		})
+	}
+}
+
 // collector is a running one, a process of its own.
 type collector struct {
 	address string
