@@ -52,7 +52,7 @@ func testRemote(t *testing.T, addr string) *remote {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.HTTP.CloseIdleConnections)
-	return &remote{Client: c, note: func(string) {}, backoff: func(int) time.Duration { return 0 }}
+	return &remote{Client: c, poll: time.Millisecond, note: func(string) {}, backoff: func(int) time.Duration { return 0 }}
 }
 
 func (l *fakeLoki) ServeHTTP(w http.ResponseWriter, r *http.Request) {

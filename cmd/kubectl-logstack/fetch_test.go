@@ -178,12 +178,16 @@ func TestExportRefused(t *testing.T) {
 // memoryPrinter collects lines.
 type memoryPrinter struct {
 	lines []string
+	after func(n int) // called behind the n-th line; may be nil
 	limit int
 	stop  context.CancelFunc
 }
 
 func (p *memoryPrinter) print(r row) error {
 	p.lines = append(p.lines, r.Line)
+	if p.after != nil {
+		p.after(len(p.lines))
+	}
 	if len(p.lines) == p.limit {
 		p.stop()
 	}

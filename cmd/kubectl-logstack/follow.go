@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"io"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
@@ -15,12 +16,18 @@ import (
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
 
+// errNoTail says that a server cannot push lines to us.
+var errNoTail = errors.New("no live tail")
+
 // tail opens a live tail: our own form, which passes every proxy, else Loki's
 // WebSocket. Only the former says where stored entries end and live ones begin.
 func (r *remote) tail(ctx context.Context, req lokiapi.TailRequest) (stream *lokiapi.TailStream, tellsLive bool, err error) {
 	stream, err = r.TailNDJSON(ctx, req)
 	if !isUnknownPath(err) {
 		return stream, true, err
+	}
+	if r.proxied {
+		return nil, false, errNoTail
 	}
 	stream, err = r.TailWebSocket(ctx, req)
 	return stream, false, err
@@ -94,6 +101,9 @@ func (f *follower) stream(ctx context.Context, start time.Time, limit int) error
 		start, f.again = f.recent.from(), maps.Clone(f.recent.counts)
 	}
 	stream, tellsLive, err := f.remote.tail(ctx, lokiapi.TailRequest{Query: f.query, Start: start, Limit: limit})
+	if errors.Is(err, errNoTail) {
+		return f.poll(ctx, start, limit)
+	}
 	if err != nil {
 		return f.classify(err)
 	}
@@ -120,6 +130,51 @@ func (f *follower) stream(ctx context.Context, start time.Time, limit int) error
 		}
 		if err != nil {
 			return &finalError{err}
+		}
+	}
+}
+
+// poll follows a server that cannot push: it asks for what is new again and
+// again. Lines that come later than lateness are missed.
+func (f *follower) poll(ctx context.Context, start time.Time, limit int) error {
+	begin := time.Now()
+	if limit >= 0 {
+		begin = begin.Add(-lateness)
+	}
+	if f.recent.total == 0 && limit > 0 {
+		var newestFirst []row
+		err := f.remote.entries(ctx, lokiapi.RangeRequest{
+			Query: f.query, Start: start, End: time.Now().Add(clockSkew), Limit: limit, Direction: model.Backward,
+		}, func(r row) error {
+			newestFirst = append(newestFirst, r)
+			return nil
+		})
+		if err != nil {
+			return f.classify(err)
+		}
+		for _, r := range slices.Backward(newestFirst) {
+			if err := f.show(r); err != nil {
+				return err
+			}
+		}
+	}
+	for {
+		if err := f.out.flush(); err != nil {
+			return &finalError{err}
+		}
+		if err := sleep(ctx, f.remote.poll); err != nil {
+			return err
+		}
+		from := begin
+		if f.recent.total > 0 {
+			from = f.recent.from()
+		}
+		f.again = maps.Clone(f.recent.counts)
+		err := f.remote.entries(ctx, lokiapi.RangeRequest{
+			Query: f.query, Start: from, End: time.Now().Add(clockSkew), Direction: model.Forward,
+		}, f.show)
+		if err != nil {
+			return f.classify(err)
 		}
 	}
 }

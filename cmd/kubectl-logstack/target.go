@@ -55,6 +55,12 @@ type remote struct {
 	note func(string)
 	// backoff is the wait before the n-th new try in a row, counted from 0.
 	backoff func(n int) time.Duration
+	// proxied is true behind the API server's service proxy, which opens
+	// WebSockets without their parameters: tryUpgrade of k8s.io/apimachinery's
+	// UpgradeAwareHandler forgets the query of the URL. Who tails a Loki there
+	// asks again and again, at this distance.
+	proxied bool
+	poll    time.Duration
 	// stats adds up what answers say they cost; nil does not ask for it. Streams
 	// say nothing, so answers come in pages then.
 	stats *queryStats
@@ -62,7 +68,7 @@ type remote struct {
 
 // remote wraps a client that tells of its troubles on stderr.
 func (a *app) remote(c *lokiapi.Client) *remote {
-	return &remote{Client: c, backoff: reconnectBackoff, note: func(text string) {
+	return &remote{Client: c, backoff: reconnectBackoff, poll: time.Second, note: func(text string) {
 		if a.err().Interactive {
 			fmt.Fprint(a.ErrOut, "\r\x1b[K") // a progress bar may be there
 		}
@@ -117,7 +123,9 @@ func (a *app) connect(ctx context.Context, t target) (*remote, func(), error) {
 		fmt.Fprintln(a.ErrOut, "note: "+conn.Note)
 	}
 	client := &lokiapi.Client{HTTP: conn.HTTP, BaseURL: conn.BaseURL, Header: env.header()}
-	return a.remote(client), conn.Close, nil
+	r := a.remote(client)
+	r.proxied = conn.Via == kube.ViaServiceProxy
+	return r, conn.Close, nil
 }
 
 // namesCluster says whether the command line names a cluster, which is then
@@ -156,7 +164,7 @@ func (a *app) connectService(ctx context.Context, c *kube.Client, t target) (*ku
 		if svc.Port == "" {
 			svc.Port = portOf(ctx, c, svc)
 		}
-		return c.Connect(ctx, svc, "/ready")
+		return connectForeign(ctx, c, svc)
 	}
 	conn, err := c.Connect(ctx, serviceIn(t.namespace), "/ready")
 	var missing *kube.NoServiceError
@@ -169,13 +177,28 @@ func (a *app) connectService(ctx context.Context, c *kube.Client, t target) (*ku
 		return nil, err
 	case 1:
 		fmt.Fprintf(a.ErrOut, "note: nothing is installed in namespace %s; asking %s\n", t.namespace, found[0])
-		return c.Connect(ctx, found[0].Service, "/ready")
+		return connectForeign(ctx, c, found[0].Service)
 	}
 	var list strings.Builder
 	for _, f := range found {
 		fmt.Fprintf(&list, "\n  --service %s/%s", f.Namespace, f.Name)
 	}
 	return nil, usagef("nothing is installed in namespace %s, and there are %d others to ask; choose one:%s", t.namespace, len(found), &list)
+}
+
+// connectForeign connects to a Service that our status and install commands know
+// nothing about.
+func connectForeign(ctx context.Context, c *kube.Client, svc kube.Service) (*kube.Connection, error) {
+	conn, err := c.Connect(ctx, svc, "/ready")
+	var noSvc *kube.NoServiceError
+	var noEnd *kube.NoEndpointsError
+	switch {
+	case errors.As(err, &noSvc):
+		return nil, &kube.ClusterError{Cause: fmt.Sprintf("there is no Service %s in namespace %s", svc.Name, svc.Namespace), Fix: "look what there is: kubectl get services -A", Err: err}
+	case errors.As(err, &noEnd):
+		return nil, &kube.ClusterError{Cause: fmt.Sprintf("Service %s/%s has no ready pod behind it", svc.Namespace, svc.Name), Fix: "look at its pods: kubectl get pods -n " + svc.Namespace, Err: err}
+	}
+	return conn, err
 }
 
 // parseService reads NAMESPACE/NAME[:PORT].
