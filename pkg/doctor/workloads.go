@@ -14,6 +14,11 @@ import (
 
 // Category 04: workloads.
 func workloadChecks() []Check {
+	return append(podChecks(), stackChecks()...)
+}
+
+// podChecks look at the state of pods and rollouts.
+func podChecks() []Check {
 	return []Check{
 		{
 			Code: "LS0404", Severity: Error, Title: "every pod of the log stack has a node",
