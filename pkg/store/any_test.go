@@ -2,10 +2,13 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
@@ -66,5 +69,44 @@ func TestContainsAny(t *testing.T) {
 	}
 	if given >= all {
 		t.Errorf("%d of %d rows were given", given, all)
+	}
+}
+
+// TestNoRowHasAll reads a small chunk block in which all needles occur, but in no
+// line together, right after a larger one: nothing of the larger one is left over.
+func TestNoRowHasAll(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	db := openTest(t, Options{noBackground: true})
+	stream := func(app string, lines ...string) model.StreamEntries {
+		s := model.StreamEntries{Labels: labels.FromStrings("app", app)}
+		for i, l := range lines {
+			s.Entries = append(s.Entries, model.Entry{Timestamp: int64(i) * 1e9, Line: l + strings.Repeat(" and what else there is", 4)})
+		}
+		return s
+	}
+	var large, small []string
+	for i := range 7000 {
+		large = append(large, fmt.Sprintf("number %d: alphabet soup", i))
+	}
+	for i := range 4000 {
+		small = append(small, fmt.Sprintf("number %d: %s", i, []string{"alphabet", "soup"}[i%2]))
+	}
+	must(t, db.Append(ctx, &model.Batch{Streams: []model.StreamEntries{stream("large", large...), stream("small", small...)}}))
+	must(t, db.Flush(ctx))
+	for _, req := range []model.SelectRequest{
+		{Contains: []string{"alphabet", "soup"}},
+		{ContainsAny: []string{"alphabet soup", "nowhere"}},
+	} {
+		for _, d := range []model.Direction{model.Backward, model.Forward} {
+			req.Range, req.Direction, req.BatchRows = model.AllTime(), d, 100
+			it, err := db.Select(ctx, req)
+			must(t, err)
+			rows := slices.DeleteFunc(collect(t, it, 0, false), func(r row) bool { return !strings.Contains(r.line, "alphabet soup") })
+			if len(rows) != 7000 {
+				t.Errorf("%v %v: %d rows", req.Contains, d, len(rows))
+			}
+			must(t, it.Close())
+		}
 	}
 }

@@ -147,7 +147,7 @@ func (r *reader) rowLimit(c *cursor) int {
 	switch {
 	case r.lean == 0:
 		return limit
-	case len(r.src.needles) > 0: // whose text is decoded together with them
+	case r.src.textual(): // whose text is decoded together with them
 		return min(limit, max(minCursorRows, 4*c.taken))
 	default:
 		return min(limit, max(min(r.lean, leanRows), 4*c.taken))
@@ -245,7 +245,7 @@ func (r *reader) wanted(p *part, first bool, q *wantedRows) error {
 	if err != nil {
 		return err
 	}
-	if len(r.src.needles) > 0 {
+	if r.src.textual() {
 		return r.wantedNeedles(p, cb, first, q)
 	}
 	if err := r.src.findGone(p); err != nil {
@@ -263,9 +263,9 @@ func (r *reader) wanted(p *part, first bool, q *wantedRows) error {
 }
 
 // wantedNeedles is wanted for a chunk block whose lines have to contain the
-// needles.
+// needles, or one of several texts.
 func (r *reader) wantedNeedles(p *part, cb *chunk.Block, first bool, q *wantedRows) error {
-	if first {
+	if first && len(r.src.needles) > 0 {
 		ok, err := cb.MayContain(r.src.needles)
 		if err != nil {
 			return err
@@ -276,12 +276,12 @@ func (r *reader) wantedNeedles(p *part, cb *chunk.Block, first bool, q *wantedRo
 		}
 	}
 	for {
-		c := chunk.Choice{Needles: r.src.needles, Pick: func(rows, streams []uint32, times []int64) []uint32 {
+		c := chunk.Choice{Needles: r.src.needles, Any: r.src.any, AnyFold: r.src.anyFold, None: r.src.none, Pick: func(rows, streams []uint32, times []int64) []uint32 {
 			r.tmp = r.narrow(p.selectAmong(r.tmp[:0], rows, streams, times, r.src.rng), q)
 			return r.rowNumbers(r.tmp)
 		}}
 		// Pick is not asked when there is nothing to choose from.
-		q.rows, q.cut, r.tmp = nil, false, r.tmp[:0]
+		q.rows, q.cut, r.tmp, r.numbers = nil, false, r.tmp[:0], r.numbers[:0]
 		if err := r.decode(p, cb, p.fromRow, p.toRow, &c); err != nil {
 			return err
 		}

@@ -124,6 +124,9 @@ type sources struct {
 	scratch []block.ChunkStream // for expand
 }
 
+// textual says that the text of lines has to be looked at to find rows.
+func (s *sources) textual() bool { return len(s.needles) > 0 || len(s.any) > 0 }
+
 func newSources(rng closedRange, db *DB) *sources {
 	return &sources{rng: rng, db: db, table: &streamTable{}, stats: &model.SelectStats{}}
 }

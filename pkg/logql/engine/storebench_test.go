@@ -151,6 +151,8 @@ func BenchmarkStore(b *testing.B) {
 		{name: "error, newest 1000", query: all + ` |= "error"`, limit: 1000},
 		{name: "all, newest 1000", query: all, limit: 1000},
 		{name: "one pod, newest 100", query: `{pod="json-0-1"}`, limit: 100},
+		{name: "(?i) rare word, newest 1000", query: all + ` |~ "(?i)QUAGGA|xyzzyq"`, limit: 1000},
+		{name: "(?i) error, newest 1000", query: all + ` |~ "(?i)error"`, limit: 1000},
 		{name: "(?i) regex, count", query: `sum(count_over_time(` + all + ` |~ "(?i)timed out|REFUSED" [6h]))`},
 		{name: "(?i) regex without literal, count", query: `sum(count_over_time(` + all + ` |~ "(?i)(time|tim)(d|ed) ?out" [6h]))`},
 		{name: "negative filters, count", query: `sum(count_over_time(` + all + ` != "GET" != "POST" !~ "info|debug" [6h]))`},
