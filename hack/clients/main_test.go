@@ -63,9 +63,11 @@ type collector struct {
 	url string // http://127.0.0.1:PORT
 }
 
-// start runs a collector with an empty data directory until the test ends.
+// start runs a collector with an empty data directory until the test ends, and
+// the test beside others: much of it is waiting.
 func start(t *testing.T) *collector {
 	t.Helper()
+	t.Parallel()
 	dir := t.TempDir()
 	address := filepath.Join(dir, "address")
 	var log bytes.Buffer

@@ -202,7 +202,6 @@ func TestTailRefusals(t *testing.T) {
 // TestTailHeartbeat waits for the server's own ping on a tail without entries:
 // it keeps proxies from cutting the connection.
 func TestTailHeartbeat(t *testing.T) {
-	t.Parallel()
 	c := start(t)
 	ping := make(chan struct{}, 1)
 	conn, _, err := c.dial(map[string]string{"query": `{app="silent"}`}, &websocket.DialOptions{
