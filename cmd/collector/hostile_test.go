@@ -123,19 +123,19 @@ func TestHostileFrames(t *testing.T) {
 
 func sendFrames(t *testing.T, c *collector) {
 	for name, frames := range map[string][]byte{
-		"no mask":                {0x81, 0x01, 'x'},
-		"a length of 2^63":       {0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0},
-		"a reserved bit":         {0xf1, 0x80, 0, 0, 0, 0},
-		"an unknown kind":        {0x8f, 0x80, 0, 0, 0, 0},
-		"a long ping":            append([]byte{0x89, 0xfe, 0x01, 0x00, 0, 0, 0, 0}, make([]byte, 256)...),
-		"a ping in pieces":       {0x09, 0x80, 0, 0, 0, 0},
-		"a piece of nothing":     {0x80, 0x80, 0, 0, 0, 0},
-		"text that is not UTF-8": {0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe},
-		"a megabyte":             append([]byte{0x82, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0}, make([]byte, 1<<20)...),
-		"no WebSocket at all":    []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+		"no mask":                                {0x81, 0x01, 'x'},
+		"a length of 2^63":                       {0x82, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0},
+		"a reserved bit":                         {0xf1, 0x80, 0, 0, 0, 0},
+		"an unknown kind":                        {0x8f, 0x80, 0, 0, 0, 0},
+		"a long ping":                            append([]byte{0x89, 0xfe, 0x01, 0x00, 0, 0, 0, 0}, make([]byte, 256)...),
+		"a ping in pieces":                       {0x09, 0x80, 0, 0, 0, 0},
+		"a piece of nothing":                     {0x80, 0x80, 0, 0, 0, 0},
+		"text that is ignored, then a bad frame": {0x81, 0x82, 0, 0, 0, 0, 0xff, 0xfe, 0x8f, 0x80, 0, 0, 0, 0},
+		"a megabyte":                             append([]byte{0x82, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0}, make([]byte, 1<<20)...),
+		"no WebSocket at all":                    []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel() // some closings are polite and wait
+			t.Parallel()
 			conn, err := net.Dial("tcp", c.address)
 			if err != nil {
 				t.Fatal(err)

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -38,13 +39,39 @@ func (s *Server) tailWebSocket(w http.ResponseWriter, r *http.Request, b *backen
 		s.log.Debug("refused a WebSocket", "error", err)
 		return t.sub.Close()
 	}
-	defer conn.CloseNow() //nolint:errcheck // closed in order before, or given up
-	// Nothing but control frames is expected; reading them notices the end.
-	ctx = conn.CloseRead(ctx)
+	ctx, gone := discardMessages(ctx, conn)
+	defer func() {
+		_ = conn.CloseNow() // closed in order before, or given up
+		<-gone
+	}()
 	s.runTail(ctx, t, &webSocketSink{
 		ctx: ctx, conn: conn, timeout: s.opts.WriteTimeout, now: s.opts.Now, categorize: categorize(r),
 	})
 	return nil
+}
+
+// discardMessages reads what the client sends, control frames above all: that
+// is how the end is noticed. Messages are ignored, as in Loki, unless they are
+// too long. (Conn.CloseRead would close the connection for one, and hold the
+// tail for 20 s until it has.) The context ends with the connection, and gone
+// is closed when nothing is read any more.
+func discardMessages(ctx context.Context, conn *websocket.Conn) (open context.Context, gone <-chan struct{}) {
+	open, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer cancel()
+		for {
+			_, r, err := conn.Reader(open)
+			if err == nil {
+				_, err = io.Copy(io.Discard, r)
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return open, done
 }
 
 // webSocketSink writes frames as Loki does.
