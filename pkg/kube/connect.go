@@ -156,9 +156,9 @@ func classifyProxyAnswer(resp *http.Response, body string, svc Service) error {
 		return Explain(apierrors.NewUnauthorized("unauthorized"))
 	case resp.StatusCode == http.StatusForbidden && fromAPIServer:
 		return &wayError{fmt.Errorf("you may not get services/proxy %q in namespace %s", "http:"+svc.Name+":"+svc.Port, svc.Namespace)}
-	case resp.StatusCode == http.StatusNotFound && fromAPIServer && !strings.Contains(body, `"endpoints \"`):
+	case resp.StatusCode == http.StatusNotFound && fromAPIServer:
 		return &NoServiceError{svc}
-	case resp.StatusCode == http.StatusNotFound && fromAPIServer, strings.Contains(body, "no endpoints available for service"):
+	case strings.Contains(body, "no endpoints available for service"):
 		return &NoEndpointsError{svc}
 	case fromAPIServer, strings.Contains(body, "error trying to reach service"):
 		return &wayError{fmt.Errorf("the API server cannot reach the pod (%d)", resp.StatusCode)}

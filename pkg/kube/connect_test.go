@@ -70,7 +70,6 @@ func TestClassifyProxyAnswer(t *testing.T) {
 		"the service says not found":     {404, "404 page not found", "", false, false},
 		"not allowed":                    {403, status(403, `services "http:logstack:http" is forbidden`), "services/proxy", true, false},
 		"no such service":                {404, status(404, `services "logstack" not found`), "no Service logstack", false, true},
-		"nor an object for them":         {404, status(404, `endpoints "logstack" not found`), "no ready pod", false, false},
 		"no endpoints":                   {503, status(503, `no endpoints available for service "logstack"`), "no ready pod", false, false},
 		"pod network not reachable":      {502, "error trying to reach service: dial tcp 10.1.2.3:3100: i/o timeout", "cannot reach the pod", true, false},
 		"bad credentials":                {401, status(401, "Unauthorized"), "credentials", false, false},
