@@ -102,7 +102,11 @@ func goCases() []testCase {
 			return p.snapshot(t)
 		}})
 	}
-	for _, code := range []string{"LS0101", "LS0104", "LS0203", "LS0205", "LS0302", "LS0401", "LS0402", "LS0403", "LS0404", "LS0410", "LS0501", "LS0504", "LS0505", "LS1008", "LS1001"} {
+	bad("LS0201", Info, "you may not list nodes", "not an admin", func(p *parts) {
+		p.miss[snapshot.Nodes] = &snapshot.Missing{Right: &snapshot.Right{Verb: "list", Resource: "nodes"}}
+	})
+	bad("LS0306", Error, "in the policy", "refused by Kyverno", refused(`admission webhook "validate.kyverno.svc-fail" denied the request: require-labels`))
+	for _, code := range []string{"LS0201", "LS0306", "LS0101", "LS0104", "LS0203", "LS0205", "LS0302", "LS0401", "LS0402", "LS0403", "LS0404", "LS0410", "LS0501", "LS0504", "LS0505", "LS1008", "LS1001"} {
 		out = append(out, testCase{name: "healthy", code: code, build: func(t testing.TB) *snapshot.Snapshot { return healthyParts().snapshot(t) }})
 	}
 	bad("LS0101", Error, "is it running?", "unreachable", func(p *parts) {

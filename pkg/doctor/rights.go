@@ -14,6 +14,13 @@ import (
 func rightsChecks() []Check {
 	return []Check{
 		{
+			Code: "LS0201", Severity: Info, Title: "you may read all that doctor looks at",
+			Explain: "Doctor only reads. What it may not read is skipped, and the checks that need it say which right lacks; this check names all of them at once.",
+			Fix:     "kubectl create clusterrolebinding logstack-doctor --clusterrole=view --user=USER covers most of it",
+			Needs:   []snapshot.Input{snapshot.Server},
+			Run:     lackingRights,
+		},
+		{
 			Code: "LS0203", Severity: Error, Title: "the collector may read pods and their logs",
 			Explain: "The collector follows pods through the API. Its ServiceAccount needs get, list and watch on pods and get on pods/log in the whole cluster; nodes/proxy is never needed.",
 			Fix:     "kubectl logstack install (puts the ClusterRole and its binding back)",
@@ -66,4 +73,28 @@ func checkOwnRights(s *snapshot.Snapshot) []Finding {
 		Status: Error, Object: "you", Detail: "neither get services/proxy nor create pods/portforward in namespace " + s.Namespace,
 		Fix: fmt.Sprintf("kubectl create rolebinding logstack-query-USER -n %s --role=logstack-query --user=USER", s.Namespace), Explains: []string{"LS1008"},
 	}}
+}
+
+// lackingRights names the rights without which something was skipped.
+func lackingRights(s *snapshot.Snapshot) []Finding {
+	rights := s.Lacking()
+	if len(rights) == 0 {
+		return nil
+	}
+	var names, resources []string
+	for _, r := range rights {
+		names = append(names, r.String())
+		if r.Verb == "list" {
+			resource := r.Resource
+			if r.Group != "" {
+				resource += "." + r.Group
+			}
+			resources = append(resources, resource)
+		}
+	}
+	f := Finding{Status: Info, Object: "you", Detail: "you may not " + strings.Join(names, ", ")}
+	if len(resources) > 0 {
+		f.Fix = "an admin can allow it: kubectl create clusterrole logstack-doctor --verb=get,list --resource=" + strings.Join(resources, ",") + " && kubectl create clusterrolebinding logstack-doctor --clusterrole=logstack-doctor --user=USER"
+	}
+	return []Finding{f}
 }

@@ -17,12 +17,20 @@ const recentEvents = time.Hour
 func securityChecks() []Check {
 	return append(podSecurityChecks(),
 		Check{
+			Code: "LS0306", Severity: Error, Title: "no admission webhook refuses pods of the log stack",
+			Explain: "Policy engines (Kyverno, Gatekeeper, Kubewarden) and ValidatingAdmissionPolicies refuse pods with words of their own: they stand in an event of the controller only.",
+			Fix:     "change the pod template as the message asks, or exempt the namespace in the policy",
+			Needs:   []snapshot.Input{snapshot.Events},
+			Uses:    []snapshot.Input{snapshot.Stacks},
+			Run:     func(s *snapshot.Snapshot) []Finding { return refusals(s, byWebhook) },
+		},
+		Check{
 			Code: "LS0302", Severity: Error, Title: "no pod of the log stack is refused by admission",
-			Explain: "A pod that admission refuses does not exist: kubectl get pods shows nothing, only an event of its controller says so. PodSecurity, quotas and admission webhooks refuse pods.",
+			Explain: "A pod that admission refuses does not exist: kubectl get pods shows nothing, only an event of its controller says so. PodSecurity and quotas refuse pods (webhooks: LS0306).",
 			Fix:     "kubectl describe KIND NAME shows the event; change the pod template or the namespace's rule",
 			Needs:   []snapshot.Input{snapshot.Events},
-			Uses:    []snapshot.Input{snapshot.Stacks, snapshot.Namespaces},
-			Run:     checkRefused,
+			Uses:    []snapshot.Input{snapshot.Stacks},
+			Run:     func(s *snapshot.Snapshot) []Finding { return refusals(s, byRule) },
 		},
 	)
 }
@@ -41,11 +49,12 @@ func eventTime(e *corev1.Event) time.Time {
 	return e.CreationTimestamp.Time
 }
 
-func checkRefused(s *snapshot.Snapshot) []Finding {
+// refusals are the recent events of refused pods, the last one of each controller.
+func refusals(s *snapshot.Snapshot, kind func(message string) bool) []Finding {
 	latest := map[corev1.ObjectReference]*corev1.Event{}
 	var order []corev1.ObjectReference
 	for _, e := range s.Events() {
-		if at := eventTime(e); e.Reason != "FailedCreate" || !at.IsZero() && s.Taken.Sub(at) > recentEvents || !isRefusal(e.Message) {
+		if at := eventTime(e); e.Reason != "FailedCreate" || !at.IsZero() && s.Taken.Sub(at) > recentEvents || !kind(e.Message) {
 			continue
 		}
 		key := corev1.ObjectReference{Kind: e.InvolvedObject.Kind, Namespace: e.Namespace, Name: e.InvolvedObject.Name}
@@ -75,6 +84,8 @@ func checkRefused(s *snapshot.Snapshot) []Finding {
 			f.Fix = "raise the ResourceQuota of namespace " + s.Namespace + " or lower --memory"
 		case strings.Contains(e.Message, "exceeded quota"):
 			f.Fix = "raise the ResourceQuota of namespace " + key.Namespace + " (kubectl describe quota -n " + key.Namespace + ") or lower the requests of " + key.Name
+		case byWebhook(e.Message):
+			f.Fix = "change the pod template of " + key.Name + " as the message asks, or exempt namespace " + key.Namespace + " in the policy"
 		default:
 			f.Fix = "kubectl describe " + strings.ToLower(key.Kind) + " -n " + key.Namespace + " " + key.Name
 		}
@@ -83,13 +94,15 @@ func checkRefused(s *snapshot.Snapshot) []Finding {
 	return out
 }
 
-func isRefusal(message string) bool {
-	for _, w := range []string{"violates PodSecurity", "exceeded quota", "forbidden", "denied the request", "admission webhook"} {
-		if strings.Contains(message, w) {
-			return true
-		}
-	}
-	return false
+// byWebhook: `admission webhook "x" denied the request: ...` and the words of a
+// ValidatingAdmissionPolicy.
+func byWebhook(message string) bool {
+	return strings.Contains(message, "admission webhook") || strings.Contains(message, "denied the request") || strings.Contains(message, "ValidatingAdmissionPolicy")
+}
+
+// byRule are the refusals of the API server itself.
+func byRule(message string) bool {
+	return !byWebhook(message) && (strings.Contains(message, "violates PodSecurity") || strings.Contains(message, "exceeded quota") || strings.Contains(message, "forbidden"))
 }
 
 // refusedStack says whether the event's controller belongs to a log stack. A

@@ -95,6 +95,18 @@ func (s *Snapshot) For(inputs ...Input) (view *Snapshot, undeclared func() []Inp
 // Missing says why an input is not there; nil when it is.
 func (s *Snapshot) Missing(in Input) *Missing { return s.d.missing[in] }
 
+// Lacking are the rights without which inputs are missing, each once, in the
+// order of loading.
+func (s *Snapshot) Lacking() []Right {
+	var out []Right
+	for _, k := range kinds {
+		if m := s.d.missing[k.in]; m != nil && m.Right != nil && !slices.Contains(out, *m.Right) {
+			out = append(out, *m.Right)
+		}
+	}
+	return out
+}
+
 // SetMissing marks an input as not there. For loaders and tests.
 func (s *Snapshot) SetMissing(in Input, m *Missing) {
 	if m == nil {
