@@ -205,9 +205,22 @@ func (b *Builder) Del(name string) {
 		b.nGone++
 	}
 	if i := b.find(name); i >= 0 {
-		b.pairs = slices.Delete(b.pairs, i, i+1)
-		b.isIdx = false
+		b.remove(i)
 	}
+}
+
+// remove takes a pair away and puts the last one into its place, so that
+// many labels can be dropped of a line that has many.
+func (b *Builder) remove(i int) {
+	last := len(b.pairs) - 1
+	if b.isIdx {
+		delete(b.index, b.pairs[i].name)
+		if i < last {
+			b.index[b.pairs[last].name] = i
+		}
+	}
+	b.pairs[i] = b.pairs[last]
+	b.pairs = b.pairs[:last]
 }
 
 // wants says whether a parser should extract a label of this name: it was
