@@ -128,8 +128,8 @@ func productOfConfig(name, text string) Product {
 	return ""
 }
 
-// mountsConfig finds the volumes of the containers of a product: the
-// ConfigMaps and Secrets that can hold its configuration.
+// collectorOf finds the configurations of a workload in the ConfigMaps and
+// Secrets that it mounts. One that could not be read has Err.
 func (s *Snapshot) collectorOf(c *Component, used map[any]bool) []*Collector {
 	base := Collector{Product: c.Product, Namespace: c.Namespace(), Component: c, Kind: c.Kind}
 	var out []*Collector

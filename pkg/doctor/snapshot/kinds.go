@@ -32,7 +32,7 @@ type kind struct {
 	fields string
 	// later kinds are listed once the stacks are known, in their namespaces only.
 	later bool
-	// files says that the kind is only looked for, never listed (Secrets).
+	// byName kinds are got one by one, never listed with their data (Secrets).
 	byName bool
 	new    func() metav1.Object
 	list   func(context.Context, kubernetes.Interface, string, metav1.ListOptions) (runtime.Object, error)
