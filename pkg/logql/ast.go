@@ -66,7 +66,7 @@ type LineFilterOp uint8
 const (
 	LineContains        LineFilterOp = iota // |=  substring, or ip()
 	LineNotContains                         // !=
-	LineMatches                             // |~  regular expression, not anchored, "." matches newline
+	LineMatches                             // |~  regular expression, not anchored, "." matches no newline
 	LineNotMatches                          // !~
 	LinePattern                             // |>  pattern of literals and <_>, see ParseLinePattern
 	LineNotPattern                          // !>
