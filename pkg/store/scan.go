@@ -119,7 +119,6 @@ func (p *part) streamsOf(scratch []block.ChunkStream, fn func(id uint32, r close
 
 // cluster is a number of parts that have to be merged.
 type cluster struct {
-	lo    int64 // of the first part
 	parts []*part
 	into  *cluster // what it has been joined with
 }
@@ -132,22 +131,13 @@ func (c *cluster) root() *cluster {
 	return c
 }
 
-// join makes one cluster of two and returns it: the one that begins earlier, so
-// that clusters stay sorted.
-func (c *cluster) join(o *cluster) *cluster {
-	if o.lo < c.lo {
-		c, o = o, c
-	}
-	c.parts = append(c.parts, o.parts...)
-	o.into = c
-	return c
-}
-
 // tasksOf divides parts into tasks, sorted by time: of parts in different tasks
 // that share a stream, all of that stream's rows in the earlier task come first.
 func tasksOf(parts []*part) [][]*part {
+	// By their ends: where the streams of a group run apart, what was flushed first
+	// may begin later than what was flushed next, but it ends earlier.
 	slices.SortFunc(parts, func(a, b *part) int {
-		if c := compareInt64(a.lo, b.lo); c != 0 {
+		if c := compareInt64(a.hi, b.hi); c != 0 {
 			return c
 		}
 		if a.order < b.order {
@@ -157,10 +147,10 @@ func tasksOf(parts []*part) [][]*part {
 	})
 	clusters := make([]*cluster, len(parts))
 	for i, p := range parts {
-		clusters[i] = &cluster{lo: p.lo, parts: []*part{p}}
+		clusters[i] = &cluster{parts: []*part{p}}
 	}
-	// Two clusters that are joined take the place of the earlier one, where they may
-	// be too early for others: repeat until nothing changes.
+	// Two clusters that are joined take the place of the later one, where they may be
+	// too late for others: repeat until nothing changes.
 	for joinNeighbours(clusters) {
 		clusters = slices.DeleteFunc(clusters, func(c *cluster) bool { return c.into != nil })
 	}
@@ -180,22 +170,23 @@ type lastRows struct {
 
 // joinNeighbours joins clusters that share a stream whose rows in the earlier one
 // do not all come first, and says whether there were any. Clusters are sorted by
-// their beginning.
+// their end.
 func joinNeighbours(clusters []*cluster) bool {
 	joined := false
 	last := map[uint32]lastRows{}
 	var scratch []block.ChunkStream
-	for _, start := range clusters {
-		if start.into != nil {
-			continue
-		}
-		c, parts := start, start.parts
+	for _, c := range clusters {
+		parts := c.parts
 		for _, p := range parts {
 			scratch = p.streamsOf(scratch, func(id uint32, r closedRange) {
 				l, known := last[id]
+				if !known {
+					return
+				}
 				// Rows at the same time do, if arrival agrees.
-				if known && l.of.root() != c && (l.hi > r.lo || l.hi == r.lo && l.order > p.order) {
-					c = c.join(l.of.root())
+				if o := l.of.root(); o != c && (l.hi > r.lo || l.hi == r.lo && l.order > p.order) {
+					c.parts = append(c.parts, o.parts...)
+					o.into = c
 					joined = true
 				}
 			})
