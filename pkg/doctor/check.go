@@ -306,9 +306,11 @@ func (r *Report) summary() string {
 	n, suppressed := 0, 0
 	codes := map[string]bool{}
 	for i := range r.Findings {
-		if f := &r.Findings[i]; f.Suppressed != "" {
+		f := &r.Findings[i]
+		if f.Suppressed != "" {
 			suppressed++
-		} else if f.Status != None {
+		}
+		if f.Status != None {
 			codes[f.Code] = true
 		}
 	}

@@ -64,10 +64,11 @@ func parseAlloy(text string) *Config {
 		if name == "declare" || strings.HasPrefix(name, "import.") || name == "foreach" {
 			a.Custom = true
 		}
-		if b.Label == "" || name == "declare" || name == "argument" || name == "export" || strings.HasPrefix(name, "import.") {
+		if name == "declare" || name == "argument" || name == "export" || strings.HasPrefix(name, "import.") {
 			continue
 		}
-		comp := &Component{ID: name + "." + b.Label, Name: name, Pos: posOf(b.NamePos), Body: b.Body}
+		// Blocks without a label (logging) are no components, and read some.
+		comp := &Component{ID: strings.TrimSuffix(name+"."+b.Label, "."), Name: name, Pos: posOf(b.NamePos), Body: b.Body}
 		if a.Components[comp.ID] != nil {
 			c.Errors = append(c.Errors, Diagnostic{comp.Pos, "component " + comp.ID + " is defined twice"})
 			continue

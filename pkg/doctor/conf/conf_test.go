@@ -159,6 +159,29 @@ loki.write "unused" { endpoint { url = sys.env("URL") } }
 	}
 }
 
+// TestAlloyUsed: blocks without a label, functions and other signals use
+// components as well.
+func TestAlloyUsed(t *testing.T) {
+	c := Parse("alloy", `logging { write_to = [loki.write.default.receiver] }
+loki.write "default" { endpoint { url = "http://x/loki/api/v1/push" } }
+loki.source.file "f" {
+  targets    = array.concat([{"__path__" = "/var/log/*.log"}], local.file_match.m.targets)
+  forward_to = [otelcol.receiver.loki.l.receiver]
+}
+local.file_match "m" { path_targets = [{__path__ = "/x"}] }
+otelcol.receiver.loki "l" { output { logs = [otelcol.exporter.otlphttp.e.input] } }
+otelcol.exporter.otlphttp "e" { client { endpoint = remote.kubernetes.secret.s.data["url"] } }
+remote.kubernetes.secret "s" { name = "x" }
+`)
+	noWay, unread := c.Alloy.DeadEnds()
+	if len(c.Errors)+len(c.Alloy.Undefined)+len(noWay)+len(unread) > 0 {
+		t.Errorf("%v %v %v %v", c.Errors, c.Alloy.Undefined, noWay, unread)
+	}
+	if s := c.Sources[0]; len(s.Chains) != 2 || s.Chains[0].Paths[0] != "/var/log/*.log" || !s.Reaches {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestOtherProducts(t *testing.T) {
 	for _, tc := range []struct{ product, text, url string }{
 		{"fluent-bit", "[SERVICE]\n    Flush 1\n[INPUT]\n    Name tail\n    Path /var/log/containers/*.log\n    multiline.parser cri\n[OUTPUT]\n    Name   loki\n    Host   loki.logs\n    Port   3100\n    http_passwd geheim\n", "http://loki.logs:3100/loki/api/v1/push"},
