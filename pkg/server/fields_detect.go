@@ -41,8 +41,8 @@ const maxPath = 64
 const extractedSuffix = "_extracted"
 
 // fieldDetector collects the fields of entries: structured metadata, labels
-// that the query's parsers made, or, for a query without a parser, what json
-// or, where that fails, logfmt finds in the line.
+// that the query's parsers made, and what json or, where that fails, logfmt
+// finds in the line.
 type fieldDetector struct {
 	limit   int
 	parsers []string // of the query, in its order
@@ -121,12 +121,16 @@ func (d *fieldDetector) add(e *engine.LiveEntry) error {
 	switch len(d.parsers) {
 	case 0:
 		d.addParsed(e, e.Parsed, nil)
-		return d.addUnparsed(e)
 	case 1:
 		d.addParsed(e, e.Parsed, d.parsers)
-		return nil
+	default:
+		if err := d.addByParser(e); err != nil {
+			return err
+		}
 	}
-	return d.addByParser(e)
+	// The line's own fields count in any case: a query with logfmt, asked for the
+	// fields of a stream that logs JSON, too, has to show those.
+	return d.addUnparsed(e)
 }
 
 // addUnparsed tries json and then logfmt on the line.

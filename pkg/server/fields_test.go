@@ -119,9 +119,25 @@ status int 1 ["json"] ["status"]
 took duration 1 ["json"] ["took"]
 trace string 1 null null`},
 		{`{app="json"} | json size="req.size", first="list[0]"`, "line_limit=1", `
+app_extracted string 1 ["json"] ["app"]
 detected_level string 1 null null
 first int 1 ["json"] ["list","0"]
+ok boolean 1 ["json"] ["ok"]
+req_size bytes 1 ["json"] ["req","size"]
+req_x_id string 1 ["json"] ["req","x-id"]
 size bytes 1 ["json"] ["req","size"]
+status int 1 ["json"] ["status"]
+took duration 1 ["json"] ["took"]
+trace string 1 null null`},
+		// What the parser of the query leaves out is seen nevertheless.
+		{`{app="json"} | logfmt`, "line_limit=1", `
+app_extracted string 1 ["json"] ["app"]
+detected_level string 1 null null
+ok boolean 1 ["json"] ["ok"]
+req_size bytes 1 ["json"] ["req","size"]
+req_x_id string 1 ["json"] ["req","x-id"]
+status int 1 ["json"] ["status"]
+took duration 1 ["json"] ["took"]
 trace string 1 null null`},
 		{`{app="logfmt"}`, "", `
 detected_level string 1 null null

@@ -56,7 +56,7 @@ func (p params) volume() (volumeParams, error) {
 			v.targets = append(v.targets, name)
 		}
 	}
-	if v.targets == nil {
+	if v.targets == nil && !v.byLabels {
 		for _, m := range v.matchers {
 			v.targets = append(v.targets, m.Name)
 		}
@@ -139,6 +139,23 @@ func (s *Server) volume(w http.ResponseWriter, r *http.Request, b *backend) erro
 	return nil
 }
 
+// bucketEnd cuts [start, stop) at multiples of the step since the epoch, so that
+// the same range asked a second later has the same buckets. The point of a
+// bucket stands at its last millisecond, that of an unfinished one at its end,
+// as in Loki 3.7.
+func bucketEnd(start, stop, step int64) (end, atMillis int64) {
+	into := start % step
+	if into < 0 {
+		into += step
+	}
+	// Unsigned, because a range may reach from one end of time to the other.
+	if uint64(stop)-uint64(start) < uint64(step-into) {
+		return stop, stop / 1e6
+	}
+	end = start + step - into
+	return end, end/1e6 - 1
+}
+
 // volumeRange is volume for each step. As in Loki the answer is a vector when
 // no group has more than one sample.
 func (s *Server) volumeRange(w http.ResponseWriter, r *http.Request, b *backend) error {
@@ -160,10 +177,7 @@ func (s *Server) volumeRange(w http.ResponseWriter, r *http.Request, b *backend)
 	points := 0
 	kind := lokiapi.TypeVector
 	for start := v.span.Start; start < v.span.End; {
-		end := v.span.End
-		if uint64(end)-uint64(start) > uint64(step) {
-			end = start + int64(step)
-		}
+		end, at := bucketEnd(start, v.span.End, int64(step))
 		sums, err := v.sum(r.Context(), b.store, model.TimeRange{Start: start, End: end})
 		if err != nil {
 			return err
@@ -178,7 +192,7 @@ func (s *Server) volumeRange(w http.ResponseWriter, r *http.Request, b *backend)
 				g = &series{labels: sum.labels}
 				groups[key] = g
 			}
-			g.points = append(g.points, lokiapi.Point{Time: end / 1e6, Value: float64(sum.bytes)})
+			g.points = append(g.points, lokiapi.Point{Time: at, Value: float64(sum.bytes)})
 			g.total += float64(sum.bytes)
 			if len(g.points) > 1 {
 				kind = lokiapi.TypeMatrix
