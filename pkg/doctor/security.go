@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/snapshot"
@@ -105,6 +106,20 @@ func byRule(message string) bool {
 	return !byWebhook(message) && (strings.Contains(message, "violates PodSecurity") || strings.Contains(message, "exceeded quota") || strings.Contains(message, "forbidden"))
 }
 
+// complete says whether a workload has all its pods: what an event of it says
+// is over then.
+func complete(c *snapshot.Component) bool {
+	switch w := c.Workload.(type) {
+	case *appsv1.DaemonSet:
+		return w.Status.DesiredNumberScheduled > 0 && w.Status.CurrentNumberScheduled >= w.Status.DesiredNumberScheduled
+	case *appsv1.StatefulSet:
+		return w.Status.Replicas > 0 && w.Spec.Replicas != nil && w.Status.Replicas >= *w.Spec.Replicas
+	case *appsv1.Deployment:
+		return w.Status.Replicas > 0 && w.Spec.Replicas != nil && w.Status.UpdatedReplicas >= *w.Spec.Replicas
+	}
+	return false
+}
+
 // refusedStack says whether the event's controller belongs to a log stack. A
 // ReplicaSet is known by its Deployment's name. Without workloads to compare
 // with (files), the name decides.
@@ -113,8 +128,11 @@ func refusedStack(s *snapshot.Snapshot, key corev1.ObjectReference) bool {
 		return true
 	}
 	for _, c := range s.Stacks() {
-		if c.Namespace() == key.Namespace && (c.Name() == key.Name || key.Kind == "ReplicaSet" && strings.HasPrefix(key.Name, c.Name()+"-")) {
-			return true
+		if c.Namespace() != key.Namespace || c.Predicted {
+			continue
+		}
+		if c.Kind == key.Kind && c.Name() == key.Name || key.Kind == "ReplicaSet" && c.Kind == "Deployment" && strings.HasPrefix(key.Name, c.Name()+"-") {
+			return !complete(c)
 		}
 	}
 	return false

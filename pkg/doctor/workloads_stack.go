@@ -310,8 +310,8 @@ func checkReplication(s *snapshot.Snapshot) []Finding {
 				first = c
 			}
 		}
-		if first == nil || ingesters >= factor {
-			continue
+		if ingesters == 0 || ingesters >= factor {
+			continue // with none, Loki is switched off altogether
 		}
 		f := Finding{Status: Warning, Ref: l.text.At(n.Line, n.Column), Detail: fmt.Sprintf("replication_factor is %d and there are %d ingesters (%s): the loss of one stops all writing", factor, ingesters, first.Name()),
 			Fix: fmt.Sprintf("loki.commonConfig.replication_factor: %d", max(ingesters, 1))}
