@@ -78,9 +78,10 @@ func (e *Engine) Range(ctx context.Context, p Params) (*Result, error) {
 		return nil, err
 	}
 	key := shareKey("range", expr.String(), p, steps.start, int64(steps.n))
-	return e.shared(ctx, p, key, model.AllTime(), func(ctx context.Context, r *run) (*Result, error) {
+	m := expr.(logql.MetricExpr)
+	return e.shared(ctx, p, key, reads(m, steps), func(ctx context.Context, r *run) (*Result, error) {
 		r.steps, r.partial, r.noCache = steps, p.PartialSeries, p.NoCache
-		return r.metric(ctx, expr.(logql.MetricExpr))
+		return r.metric(ctx, m)
 	})
 }
 
@@ -102,8 +103,9 @@ func (e *Engine) Instant(ctx context.Context, p Params) (*Result, error) {
 		return nil, err
 	}
 	key := shareKey("instant", expr.String(), p, p.End, p.End)
-	return e.shared(ctx, p, key, model.AllTime(), func(ctx context.Context, r *run) (*Result, error) {
-		r.steps, r.partial = steps{start: p.End, n: 1, instant: true}, p.PartialSeries
+	at := steps{start: p.End, n: 1, instant: true}
+	return e.shared(ctx, p, key, reads(m, at), func(ctx context.Context, r *run) (*Result, error) {
+		r.steps, r.partial = at, p.PartialSeries
 		return r.metric(ctx, m)
 	})
 }

@@ -44,8 +44,6 @@ func (r *run) logs(ctx context.Context, sel *logql.LogSelector, p Params) (res *
 	}
 	req.ContainsAny, req.AnyFold = pl.AnyOf()
 	req.ContainsNone = pl.NoneOf()
-	req.ContainsAny, req.AnyFold = pl.AnyOf()
-	req.ContainsNone = pl.NoneOf()
 	if p.Skip+p.Limit < firstBatchRows {
 		req.BatchRows = firstBatchRows
 	}

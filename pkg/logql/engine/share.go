@@ -9,17 +9,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
 
-// shareFor is how long after a query began to read another one may still share
-// its answer although entries have come since: a dashboard sends the same query
-// for several panels within this time. Later ones get an answer of their own,
-// so that what was stored before a query was sent is found by it.
-const shareFor = 250 * time.Millisecond
-
 // flights lets identical queries that come while one of them waits or runs share
-// its answer. The query runs in a goroutine of its own and is canceled when the
+// its answer, as long as nothing has changed in what they read: whatever was
+// stored or deleted before a query was sent is seen by it. The query runs in a goroutine of its own and is canceled when the
 // last of those who wait for it has left.
 type flights struct {
 	mu sync.Mutex
@@ -37,9 +33,9 @@ type flight struct {
 
 	waiters int    // those who wait, or use the result
 	release func() // of Params.Hold, nil if nothing is held
-	// began is when reading began, zero before; clock is that of the store then.
-	began time.Time
-	clock uint64
+	// reading is set when reading begins; clock is that of the store then.
+	reading bool
+	clock   uint64
 }
 
 // panicError is a panic on its way from the goroutine of a query to that of the
@@ -119,7 +115,7 @@ func (fs *flights) forget(key string, f *flight) {
 // mayJoin says whether the answer of a flight is one for a query that comes now,
 // under mu.
 func (e *Engine) mayJoin(f *flight, rng model.TimeRange) bool {
-	if f.began.IsZero() || e.opts.Now().Sub(f.began) < shareFor {
+	if !f.reading {
 		return true
 	}
 	return e.reviser != nil && !e.reviser.ChangedSince(f.clock, rng)
@@ -158,7 +154,7 @@ func (e *Engine) fly(ctx context.Context, f *flight, p Params, query func(contex
 	}
 	began := e.opts.Now()
 	e.flights.mu.Lock()
-	f.began = began
+	f.reading = true
 	if e.reviser != nil {
 		f.clock = e.reviser.Clock()
 	}
@@ -189,10 +185,31 @@ func (e *Engine) hold(ctx context.Context, f *flight, p Params, res *Result) err
 	return nil
 }
 
+// reads is what a metric query at these steps reads at most: where several of its
+// parts look back, and through subqueries, all that they look back together.
+func reads(m logql.MetricExpr, s steps) model.TimeRange {
+	back, ahead := int64(0), int64(0)
+	look := func(rng, offset time.Duration) {
+		back = min(back+int64(rng)+max(int64(offset), 0), maxSpan)
+		ahead = min(ahead+max(-int64(offset), 0), maxSpan)
+	}
+	logql.Walk(m, func(n logql.Node) bool {
+		switch n := n.(type) {
+		case *logql.RangeAggregation:
+			look(n.Range, n.Offset)
+		case *logql.Subquery:
+			look(n.Range, n.Offset)
+		}
+		return true
+	})
+	// Windows are open at their start and closed at their end.
+	return model.TimeRange{Start: s.start - back, End: s.start + int64(s.n-1)*s.step + ahead + 1}
+}
+
 // shareKey is equal for queries that have the same answer.
 func shareKey(kind, query string, p Params, from, to int64) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %d %d %d %d %d %d %t %t ", kind, from, to, p.Step, p.Interval, p.Limit, p.Direction, p.PartialSeries, p.NoCache)
+	fmt.Fprintf(&b, "%s %d %d %d %d %d %d %d %t %t ", kind, from, to, p.Step, p.Interval, p.Limit, p.Skip, p.Direction, p.PartialSeries, p.NoCache)
 	b.WriteString(query)
 	return b.String()
 }

@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
 
@@ -211,11 +213,10 @@ func TestQueryWaitsForItsTurn(t *testing.T) {
 }
 
 // TestSharingIsNotStale checks that a query does not join one that began before
-// something was stored, except for a moment.
+// something was stored.
 func TestSharingIsNotStale(t *testing.T) {
 	eachQuery(t, func(t *testing.T, s *gatedStore, e *Engine, p Params) {
 		first := ask(e, p)
-		time.Sleep(2 * shareFor)
 		second := ask(e, p)
 		if n := s.selects.Load(); n != 1 {
 			t.Fatalf("%d selects although nothing has changed", n)
@@ -315,4 +316,60 @@ func TestResultsAreHeld(t *testing.T) {
 			t.Error("a result was not let go")
 		}
 	})
+}
+
+// TestReads checks the time that a metric query depends on.
+func TestReads(t *testing.T) {
+	const at = 1_000_000 * int64(time.Second)
+	s := steps{start: at, step: int64(time.Minute), n: 11}
+	for query, want := range map[string][2]time.Duration{
+		`count_over_time({a="b"}[5m])`:                           {-5 * time.Minute, 10 * time.Minute},
+		`count_over_time({a="b"}[5m] offset 1h)`:                 {-65 * time.Minute, 10 * time.Minute},
+		`count_over_time({a="b"}[5m] offset -1h)`:                {-5 * time.Minute, 70 * time.Minute},
+		`sum(rate({a="b"}[5m])) / sum(rate({a="c"}[1m]))`:        {-6 * time.Minute, 10 * time.Minute},
+		`max_over_time(sum(rate({a="b"}[5m]))[1h:1m] offset 1m)`: {-66 * time.Minute, 10 * time.Minute},
+		`vector(1)`: {0, 10 * time.Minute},
+	} {
+		expr, err := logql.Parse(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := reads(expr.(logql.MetricExpr), s)
+		if got.Start != at+int64(want[0]) || got.End != at+int64(want[1])+1 {
+			t.Errorf("%s reads from %s to %s", query, time.Duration(got.Start-at), time.Duration(got.End-at))
+		}
+	}
+}
+
+// TestShareKey checks that whatever changes an answer is in the key.
+func TestShareKey(t *testing.T) {
+	// Start and End are aligned, the query is printed: both come apart.
+	inAnotherForm := map[string]bool{"Query": true, "Start": true, "End": true, "Turn": true, "Hold": true}
+	base := shareKey("k", "q", Params{}, 1, 2)
+	params := reflect.TypeFor[Params]()
+	for i := range params.NumField() {
+		f := params.Field(i)
+		if inAnotherForm[f.Name] {
+			continue
+		}
+		var p Params
+		switch v := reflect.ValueOf(&p).Elem().Field(i); v.Kind() {
+		case reflect.Bool:
+			v.SetBool(true)
+		case reflect.Int, reflect.Int64:
+			v.SetInt(7)
+		case reflect.Uint8:
+			v.SetUint(1)
+		default:
+			t.Fatalf("Params.%s is a %s: extend this test", f.Name, v.Kind())
+		}
+		if shareKey("k", "q", p, 1, 2) == base {
+			t.Errorf("queries that differ in %s would share an answer", f.Name)
+		}
+	}
+	for _, other := range []string{shareKey("l", "q", Params{}, 1, 2), shareKey("k", "r", Params{}, 1, 2), shareKey("k", "q", Params{}, 3, 2), shareKey("k", "q", Params{}, 1, 3)} {
+		if other == base {
+			t.Errorf("key %q stands for two queries", base)
+		}
+	}
 }
