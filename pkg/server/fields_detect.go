@@ -25,6 +25,8 @@ const (
 	parserLogfmt = "logfmt"
 )
 
+var onlyJSON, onlyLogfmt = []string{parserJSON}, []string{parserLogfmt}
+
 // maxFieldValues bounds the different values that all fields together are
 // counted by: 5000 lines may have many thousand keys each. Beyond it known
 // fields keep the cardinality that they have.
@@ -53,6 +55,9 @@ type fieldDetector struct {
 	found     map[string]*field
 	values    int // counted so far, over all fields
 	pathLines int // searched for paths so far
+	// paths are those of the JSON fields of the entry that is looked at, nil
+	// until they are needed.
+	paths map[string][]string
 	// wanted is the one field whose values are kept.
 	wanted string
 	kept   map[string]struct{}
@@ -113,6 +118,7 @@ func pathKeys(expr string) []string {
 
 // add takes the fields out of one entry.
 func (d *fieldDetector) add(e *engine.LiveEntry) error {
+	d.paths = nil
 	e.StructuredMetadata.Range(func(l labels.Label) {
 		if f := d.note(l); f != nil {
 			f.metadata = true
@@ -137,8 +143,8 @@ func (d *fieldDetector) add(e *engine.LiveEntry) error {
 func (d *fieldDetector) addUnparsed(e *engine.LiveEntry) error {
 	for _, p := range [...]struct {
 		*lineParser
-		name string
-	}{{d.json, parserJSON}, {d.logfmt, parserLogfmt}} {
+		names []string
+	}{{d.json, onlyJSON}, {d.logfmt, onlyLogfmt}} {
 		parsed, err := p.parse(e)
 		if err != nil {
 			return err
@@ -146,7 +152,7 @@ func (d *fieldDetector) addUnparsed(e *engine.LiveEntry) error {
 		if parsed.Has(stage.ErrorLabel) {
 			continue
 		}
-		d.addParsed(e, parsed, []string{p.name})
+		d.addParsed(e, parsed, p.names)
 		return nil
 	}
 	return nil
@@ -173,55 +179,57 @@ func (d *fieldDetector) addByParser(e *engine.LiveEntry) error {
 	if len(others) == 0 {
 		others = d.parsers
 	}
+	// Get walks a set from its start: with thousands of labels, once for each is
+	// too often.
+	json, logfmt := by[0].Map(), by[1].Map()
 	e.Parsed.Range(func(l labels.Label) {
-		var names []string
+		names := others
 		// logfmt makes something of the pieces of a JSON line too: what json
 		// finds is json's.
-		if by[0].Get(l.Name) == l.Value {
-			names = []string{parserJSON}
-		} else if by[1].Get(l.Name) == l.Value {
-			names = []string{parserLogfmt}
-		} else {
-			names = others
+		if json[l.Name] == l.Value {
+			names = onlyJSON
+		} else if logfmt[l.Name] == l.Value {
+			names = onlyLogfmt
 		}
-		d.addParsed(e, labels.FromStrings(l.Name, l.Value), names)
+		d.addLabel(e, l, names)
 	})
 	return nil
 }
 
 // addParsed notes labels that parsers made.
 func (d *fieldDetector) addParsed(e *engine.LiveEntry, parsed labels.Labels, parsers []string) {
-	var paths map[string][]string
-	parsed.Range(func(l labels.Label) {
-		if l.Name == stage.ErrorLabel || l.Name == stage.ErrorDetailsLabel {
+	parsed.Range(func(l labels.Label) { d.addLabel(e, l, parsers) })
+}
+
+func (d *fieldDetector) addLabel(e *engine.LiveEntry, l labels.Label, parsers []string) {
+	if l.Name == stage.ErrorLabel || l.Name == stage.ErrorDetailsLabel {
+		return
+	}
+	f := d.note(l)
+	if f == nil {
+		return
+	}
+	for _, p := range parsers {
+		if !slices.Contains(f.parsers, p) {
+			f.parsers = append(f.parsers, p)
+		}
+	}
+	if f.path != nil || !slices.Contains(parsers, parserJSON) {
+		return
+	}
+	if f.path = d.exprPaths[l.Name]; f.path != nil {
+		return
+	}
+	if d.paths == nil {
+		if d.pathLines == maxPathLines {
 			return
 		}
-		f := d.note(l)
-		if f == nil {
-			return
-		}
-		for _, p := range parsers {
-			if !slices.Contains(f.parsers, p) {
-				f.parsers = append(f.parsers, p)
-			}
-		}
-		if f.path != nil || !slices.Contains(parsers, parserJSON) {
-			return
-		}
-		if f.path = d.exprPaths[l.Name]; f.path != nil {
-			return
-		}
-		if paths == nil {
-			if d.pathLines == maxPathLines {
-				return
-			}
-			d.pathLines++
-			paths = jsonPaths(e.Line)
-		}
-		if f.path = paths[l.Name]; f.path == nil {
-			f.path = paths[strings.TrimSuffix(l.Name, extractedSuffix)]
-		}
-	})
+		d.pathLines++
+		d.paths = jsonPaths(e.Line)
+	}
+	if f.path = d.paths[l.Name]; f.path == nil {
+		f.path = d.paths[strings.TrimSuffix(l.Name, extractedSuffix)]
+	}
 }
 
 // note counts a value. It returns nil for a name beyond the limit.
