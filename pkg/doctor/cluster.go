@@ -11,6 +11,11 @@ import (
 
 // Category 01: cluster access and versions.
 func clusterChecks() []Check {
+	return append(accessChecks(), versionChecks()...)
+}
+
+// accessChecks: is there a cluster, and a stack in it?
+func accessChecks() []Check {
 	return []Check{
 		{
 			Code: "LS0101", Severity: Error, Title: "the API server answers",

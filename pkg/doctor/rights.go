@@ -12,6 +12,11 @@ import (
 
 // Category 02: rights.
 func rightsChecks() []Check {
+	return append(ownChecks(), grantChecks()...)
+}
+
+// ownChecks look at your rights and at those of our collector.
+func ownChecks() []Check {
 	return []Check{
 		{
 			Code: "LS0201", Severity: Info, Title: "you may read all that doctor looks at",

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	authv1 "k8s.io/api/authorization/v1"
@@ -78,7 +77,7 @@ type live struct {
 func (s *Snapshot) loadLive(ctx context.Context, c *kube.Client) error {
 	l := &live{s: s, c: c}
 	s.Context = c.Context
-	v, date, err := serverVersion(ctx, c)
+	v, err := serverVersion(ctx, c)
 	if err != nil {
 		s.SetMissing(Server, &Missing{Err: kube.Explain(err)})
 		for _, k := range kinds {
@@ -89,7 +88,7 @@ func (s *Snapshot) loadLive(ctx context.Context, c *kube.Client) error {
 		}
 		return ctx.Err()
 	}
-	s.d.version, s.d.serverDate = v, date
+	s.d.version = v
 	l.discover(ctx)
 	l.all = l.may(ctx, Right{Verb: "list", Group: "*", Resource: "*"})
 	l.lists(ctx, false, nil)
@@ -103,25 +102,22 @@ func (s *Snapshot) loadLive(ctx context.Context, c *kube.Client) error {
 }
 
 // serverVersion asks with the context: discovery's own method waits ten seconds
-// for a silent server even after Ctrl-C. Fakes have no REST client. The Date
-// header is the cluster's clock.
-func serverVersion(ctx context.Context, c *kube.Client) (*apiversion.Info, time.Time, error) {
+// for a silent server even after Ctrl-C. Fakes have no REST client.
+func serverVersion(ctx context.Context, c *kube.Client) (*apiversion.Info, error) {
 	rc := c.Kube.Discovery().RESTClient()
 	if rc == nil {
-		v, err := c.Kube.Discovery().ServerVersion()
-		return v, time.Time{}, err
+		return c.Kube.Discovery().ServerVersion()
 	}
-	var date time.Time
 	res := rc.Get().AbsPath("/version").Do(ctx)
 	body, err := res.Raw()
 	if err != nil {
-		return nil, date, err
+		return nil, err
 	}
 	var v apiversion.Info
 	if err := json.Unmarshal(body, &v); err != nil {
-		return nil, date, fmt.Errorf("the answer of /version is not Kubernetes's: %w", err)
+		return nil, fmt.Errorf("the answer of /version is not Kubernetes's: %w", err)
 	}
-	return &v, date, nil
+	return &v, nil
 }
 
 func (l *live) discover(ctx context.Context) {

@@ -41,6 +41,7 @@ func Load(ctx context.Context, r Request) (*Snapshot, error) {
 			return nil, err
 		}
 		s.clusterDomain(ctx, r.Client)
+		s.readClocks(ctx, r.Client)
 	}
 	if err := s.loadFiles(r.Files, r.FileOptions); err != nil {
 		return nil, err

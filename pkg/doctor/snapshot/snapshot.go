@@ -56,7 +56,7 @@ type data struct {
 	files   map[Input]int // how many objects came from files
 
 	version         *apiversion.Info
-	serverDate      time.Time
+	clocks          Clocks
 	releases        []*Release
 	collectors      []*Collector
 	stacks          []*Component
@@ -226,12 +226,6 @@ func (s *Snapshot) Applications() []*unstructured.Unstructured {
 func (s *Snapshot) Version() *apiversion.Info {
 	s.t.touch(Server)
 	return s.d.version
-}
-
-// ServerDate is the API server's clock when it answered first; zero when unknown.
-func (s *Snapshot) ServerDate() time.Time {
-	s.t.touch(Server)
-	return s.d.serverDate
 }
 
 // Releases are all charts with their values.
