@@ -89,7 +89,7 @@ func printFields(a *app, format string, fields []lokiapi.DetectedField) error {
 		if d.Parsers == nil {
 			from = "metadata"
 		}
-		rows[i] = []string{d.Label, d.Type, fmt.Sprint(d.Cardinality), orDash(from), strings.Join(d.JSONPath, ".")}
+		rows[i] = []string{d.Label, d.Type, fmt.Sprint(d.Cardinality), orDash(from), a.out().Cell(strings.Join(d.JSONPath, "."))}
 	}
 	return output.Table(a.Out, []string{"FIELD", "TYPE", "VALUES", "FROM", "PATH"}, rows)
 }

@@ -90,7 +90,7 @@ func printLabelTable(ctx context.Context, a *app, client *remote, req lokiapi.Me
 		if err != nil {
 			return explainAnswer(err)
 		}
-		shown := printable(strings.Join(values[:min(examples, len(values))], ", "), a.out())
+		shown := a.out().Cell(strings.Join(values[:min(examples, len(values))], ", "))
 		if len(values) > examples {
 			shown += ", …"
 		}
@@ -129,7 +129,7 @@ func printNames(a *app, format, header string, names []string) error {
 		return json.NewEncoder(a.Out).Encode(names)
 	case "name":
 		for _, n := range names {
-			if _, err := fmt.Fprintln(a.Out, printable(n, a.out())); err != nil {
+			if _, err := fmt.Fprintln(a.Out, a.out().Cell(n)); err != nil {
 				return err
 			}
 		}
@@ -137,7 +137,7 @@ func printNames(a *app, format, header string, names []string) error {
 	case "table":
 		rows := make([][]string, len(names))
 		for i, n := range names {
-			rows[i] = []string{printable(n, a.out())}
+			rows[i] = []string{a.out().Cell(n)}
 		}
 		return output.Table(a.Out, []string{header}, rows)
 	}

@@ -110,7 +110,7 @@ func printSeriesTable(a *app, series []lokiapi.Series, withTime bool, z zone, wh
 				r = append(r, z.time(p.Time*int64(time.Millisecond)).Format("2006-01-02 15:04:05"))
 			}
 			for _, n := range names {
-				r = append(r, printable(s.Labels.Get(n), a.out()))
+				r = append(r, a.out().Cell(s.Labels.Get(n)))
 			}
 			rows = append(rows, append(r, format(p.Value)))
 		}

@@ -90,7 +90,7 @@ func printPatterns(a *app, patterns []lokiapi.Pattern, s span, step time.Duratio
 		rows[i] = []string{
 			humanize.Comma(p.Total()), orDash(p.Level),
 			output.Sparkline(trend(p.Samples, s, step), patternTrend+1, t),
-			printable(strings.ReplaceAll(p.Pattern, "\n", "\\n"), t),
+			t.Cell(strings.ReplaceAll(p.Pattern, "\n", "\\n")),
 		}
 	}
 	if t.Width > 0 {

@@ -115,12 +115,12 @@ func (p *textPrinter) source(r row) string {
 }
 
 func (p *textPrinter) print(r row) error {
+	src := p.t.Cell(p.source(r))
 	if reason := gapOf(r); reason != "" {
-		_, err := fmt.Fprintf(p.w, "%s %s %s\n", p.zone.stamp(r.Timestamp), p.source(r), p.t.Paint(output.Yellow, "--- "+r.Line+" ---"))
+		_, err := fmt.Fprintf(p.w, "%s %s %s\n", p.zone.stamp(r.Timestamp), src, p.t.Paint(output.Yellow, "--- "+p.t.Cell(r.Line)+" ---"))
 		return err
 	}
-	src := p.source(r)
-	_, err := fmt.Fprintf(p.w, "%s %s %s\n", p.t.Paint(output.Faint, p.zone.stamp(r.Timestamp)), p.t.Paint(colourOf(src), src), printable(r.Line, p.t))
+	_, err := fmt.Fprintf(p.w, "%s %s %s\n", p.t.Paint(output.Faint, p.zone.stamp(r.Timestamp)), p.t.Paint(colourOf(src), src), p.t.Line(strings.TrimSuffix(r.Line, "\n")))
 	return err
 }
 
@@ -132,43 +132,6 @@ func gapOf(r row) string {
 		return v
 	}
 	return r.labels.Get(gapLabel)
-}
-
-// printable keeps a log line from steering the terminal: on one, control
-// characters other than tab and colours are shown, not sent. A line's own
-// newlines stay: they are part of it (a stack trace).
-func printable(line string, t output.Terminal) string {
-	line = strings.TrimSuffix(line, "\n")
-	if !t.Interactive || strings.IndexFunc(line, unsafeRune) < 0 {
-		return line
-	}
-	var b strings.Builder
-	for i, r := range line {
-		switch {
-		case r == 0x1b && strings.HasPrefix(line[i:], "\x1b[") && isColour(line[i:]):
-			b.WriteRune(r)
-		case unsafeRune(r):
-			fmt.Fprintf(&b, "\\x%02x", r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
-}
-
-func unsafeRune(r rune) bool { return (r < 0x20 && r != '\t' && r != '\n') || r == 0x7f }
-
-// isColour says whether s begins with an SGR sequence, the only harmless kind.
-func isColour(s string) bool {
-	for i := 2; i < len(s) && i < 24; i++ {
-		switch c := s[i]; {
-		case c == 'm':
-			return true
-		case c != ';' && (c < '0' || c > '9'):
-			return false
-		}
-	}
-	return false
 }
 
 type rawPrinter struct{ w *bufio.Writer }
@@ -249,7 +212,12 @@ type tablePrinter struct {
 }
 
 func (p *tablePrinter) print(r row) error {
-	p.rows = append(p.rows, []string{p.zone.stamp(r.Timestamp), r.labels.Get("namespace"), r.labels.Get("pod"), r.labels.Get("container"), printable(strings.ReplaceAll(r.Line, "\n", "\\n"), p.t)})
+	cells := []string{p.zone.stamp(r.Timestamp)}
+	for _, name := range []string{"namespace", "pod", "container"} {
+		cells = append(cells, p.t.Cell(r.labels.Get(name)))
+	}
+	line := strings.ReplaceAll(strings.TrimSuffix(r.Line, "\n"), "\n", "\\n")
+	p.rows = append(p.rows, append(cells, p.t.Line(line)))
 	return nil
 }
 

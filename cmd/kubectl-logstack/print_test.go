@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -62,24 +63,26 @@ func TestJSONEmpty(t *testing.T) {
 	}
 }
 
-// A hostile line cannot steer the terminal.
-func TestPrintable(t *testing.T) {
-	tty := output.Terminal{Interactive: true}
-	for in, want := range map[string]string{
-		"plain\ttab":               "plain\ttab",
-		"\x1b[31mred\x1b[0m":       "\x1b[31mred\x1b[0m",
-		"\x1b]0;title\x07":         `\x1b]0;title\x07`,
-		"\x1b[2J":                  `\x1b[2J`,
-		"over\rwritten":            `over\x0dwritten`,
-		"bad \x00 nul":             `bad \x00 nul`,
-		"trace\n\tat x":            "trace\n\tat x",
-		"invalid \xff stays lossy": "invalid \xff stays lossy",
-	} {
-		if got := printable(in, tty); got != want {
-			t.Errorf("%q: got %q, want %q", in, got, want)
+// Neither a line nor what says where it came from can steer the terminal.
+func TestHostileRows(t *testing.T) {
+	ls := labels.FromStrings("namespace", "a\x1b[2J", "pod", "p\u009b31m", "container", "c\rx")
+	gap := lokiapi.Entry{Line: "gap \x1b[2J\n", StructuredMetadata: labels.FromStrings(gapLabel, "x")}
+	for _, format := range []string{"text", "wide", "table"} {
+		var buf bytes.Buffer
+		p, err := newLinePrinter(format, &buf, output.Terminal{Interactive: true}, zone{utc: true})
+		if err != nil {
+			t.Fatal(err)
 		}
-		if got := printable(in, output.Terminal{}); got != in {
-			t.Errorf("%q was changed for a pipe: %q", in, got)
+		for _, e := range []lokiapi.Entry{{Line: "line \x1b]0;title\a"}, gap} {
+			if err := p.print(row{ls, e}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := p.flush(); err != nil {
+			t.Fatal(err)
+		}
+		if i := strings.IndexAny(buf.String(), "\x1b\u009b\r\a"); i >= 0 {
+			t.Errorf("%s: a control character gets through: %q", format, buf.String())
 		}
 	}
 }

@@ -175,7 +175,7 @@ func printVolume(a *app, series []lokiapi.Series) error {
 	rows := make([][]string, len(series))
 	for i, s := range series {
 		for _, n := range names {
-			rows[i] = append(rows[i], orDash(printable(s.Labels.Get(n), a.out())))
+			rows[i] = append(rows[i], orDash(a.out().Cell(s.Labels.Get(n))))
 		}
 		rows[i] = append(rows[i], formatBytes(value(s)), fmt.Sprintf("%.0f %%", 100*value(s)/max(total, 1)), output.HBar(value(s)/max(most, 1), barWidth, a.out()))
 	}
