@@ -3,10 +3,10 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -169,7 +169,7 @@ func printDeleteVolume(ctx context.Context, a *app, r *remote, sel *logql.LogSel
 
 // confirm asks on the terminal. Without one there is nobody to ask.
 func (a *app) confirm(question string) (bool, error) {
-	if f, ok := a.In.(*os.File); ok && !term.IsTerminal(int(f.Fd())) {
+	if f, ok := inputFile(a.In); ok && !term.IsTerminal(int(f.Fd())) {
 		return false, usagef("there is no terminal to ask on: --yes deletes without a question, --dry-run only shows")
 	}
 	return confirm(a.In, a.ErrOut, question)
@@ -179,6 +179,10 @@ func (a *app) confirm(question string) (bool, error) {
 func confirm(in io.Reader, out io.Writer, question string) (bool, error) {
 	fmt.Fprint(out, question+" [y/N] ")
 	answer, err := bufio.NewReader(in).ReadString('\n')
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintln(out)
+		return false, err
+	}
 	if err != nil && answer == "" {
 		fmt.Fprintln(out)
 		return false, nil //nolint:nilerr // no answer is a no

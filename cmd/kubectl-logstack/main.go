@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -28,6 +29,9 @@ const (
 )
 
 func main() {
+	// A reader of our output that has seen enough (head, less) is no failure:
+	// with a handler the write ends with EPIPE and not the process with SIGPIPE.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	os.Exit(run(asCompletion(os.Args[0], os.Args[1:]), genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}))
 }
 
@@ -37,6 +41,7 @@ func run(args []string, streams genericiooptions.IOStreams) int {
 	utilruntime.ErrorHandlers = nil
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	streams.In = untilDone(ctx, streams.In)
 	cmd := newRootCmd(streams)
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
@@ -64,14 +69,14 @@ func report(ctx context.Context, streams genericiooptions.IOStreams, err error) 
 		cluster *kube.ClusterError
 		noSvc   *kube.NoServiceError
 		noEnd   *kube.NoEndpointsError
+		network *net.OpError
 	)
 	switch {
 	case err == nil:
 		return exitOK
 	case errors.As(err, &silent):
 		return silent.code
-	case errors.Is(err, syscall.EPIPE):
-		// The reader of a pipe (head, less) has seen enough.
+	case errors.Is(err, syscall.EPIPE) && !errors.As(err, &network):
 		return exitOK
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return exitInterrupted
