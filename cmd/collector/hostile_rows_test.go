@@ -434,19 +434,18 @@ func hostileStages() []hostile {
 		}
 		return asked(name, `{app="bait"} `+query, params, code, want)
 	}
-	chain := func(stage string, n int) string { return strings.Repeat(stage, n) }
 	const budget = "the query needs more than"
 	return []hostile{
 		q("lines of a megabyte", "| line_format `{{ repeat 1000000 \"x\" }}`", 400, budget),
 		q("labels of a megabyte", "| label_format a=`{{ repeat 1000000 \"x\" }}{{ __timestamp__ }}`", 400, budget),
-		q("lines that double", chain("| line_format `{{__line__}}{{__line__}}`", 60), 400, budget),
-		q("labels that double", "| label_format a=`0123456789`"+chain("| label_format a=`{{.a}}{{.a}}`", 60), 200, "TemplateFormatErr"),
+		q("lines that double", strings.Repeat("| line_format `{{__line__}}{{__line__}}`", 60), 400, budget),
+		q("labels that double", "| label_format a=`0123456789`"+strings.Repeat("| label_format a=`{{.a}}{{.a}}`", 60), 200, "TemplateFormatErr"),
 		asked("series of a megabyte", "count_over_time({app=\"bait\"} | label_format a=`{{ repeat 1000000 \"x\" }}{{ __timestamp__ }}` [1h])", "", 400, budget),
 		asked("series without end", `count_over_time({app="bait"} | logfmt [1h])`, "", 400, "maximum number of series"),
-		asked("label_replace that doubles", chain("label_replace(", 60)+`rate({app="bait"}[1h])`+chain(`, "app", "$1$1", "app", "(.*)")`, 60), "", 400, "label_replace makes a label of"),
+		asked("label_replace that doubles", strings.Repeat("label_replace(", 60)+`rate({app="bait"}[1h])`+strings.Repeat(`, "app", "$1$1", "app", "(.*)")`, 60), "", 400, "label_replace makes a label of"),
 		q("a repeat of a gigabyte", "| line_format `{{ repeat 1000000000 .app }}`", 200, "TemplateFormatErr"),
 		q("an indent of a gigabyte", "| line_format `{{ indent 1000000000 .app }}`", 200, "TemplateFormatErr"),
-		q("replacements of replacements", "| line_format `{{ .app "+chain("| replace \"b\" \"bbbbbbbbbb\" ", 12)+"}}`", 200, "TemplateFormatErr"),
+		q("replacements of replacements", "| line_format `{{ .app "+strings.Repeat("| replace \"b\" \"bbbbbbbbbb\" ", 12)+"}}`", 200, "TemplateFormatErr"),
 		q("a loop without end", "| line_format `{{ range $i := 1000000000000 }}{{ end }}`", 200, "TemplateFormatErr"),
 		q("a template of itself", "| line_format `{{ define \"x\" }}{{ template \"x\" }}{{ end }}{{ template \"x\" }}`", 200, "TemplateFormatErr"),
 		q("an expression that backtracks elsewhere", `|~ "(a*)*(a*)*(a*)*$" | regexp "(?P<x>(a*)*(a|a|ab)*)*" | x = "never"`, 200, "success"),

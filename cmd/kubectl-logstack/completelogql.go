@@ -179,10 +179,10 @@ func atEnd(text string, open []int, comma, sel, ended, pipe int) cursor {
 			return cursor{place: placeLabel, word: m[1], selector: finished(text, open, comma)}
 		}
 		if m := labelThenOp.FindStringSubmatch(part); m != nil {
-			switch {
-			case m[2] == "":
+			switch m[2] {
+			case "":
 				return cursor{place: placeOperator, label: m[1]}
-			case m[2] == "!":
+			case "!":
 				return cursor{place: placeOperator, label: m[1], word: "!"}
 			}
 			return cursor{place: placeValue, label: m[1], selector: finished(text, open, comma)}

@@ -127,7 +127,7 @@ func readBatch(in *bufio.Reader, b *model.EntryBatch) (end bool, err error) {
 			b.Timestamps = append(b.Timestamps, time.Now().UnixNano())
 			b.Lines = append(b.Lines, strings.TrimRight(line, "\r\n"))
 		}
-		if err != nil {
+		if errors.Is(err, io.EOF) {
 			return true, nil
 		}
 	}

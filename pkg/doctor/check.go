@@ -303,7 +303,7 @@ func (r *Report) exitCode(o RunOptions) int {
 
 // summary is the last line of every report.
 func (r *Report) summary() string {
-	n, suppressed := 0, 0
+	suppressed := 0
 	codes := map[string]bool{}
 	for i := range r.Findings {
 		f := &r.Findings[i]
@@ -314,7 +314,7 @@ func (r *Report) summary() string {
 			codes[f.Code] = true
 		}
 	}
-	n = len(codes)
+	n := len(codes)
 	parts := []string{fmt.Sprintf("%d ok", r.Counts[OK])}
 	add := func(n int, one, many string) {
 		if n == 1 {

@@ -136,7 +136,7 @@ func TestParseSuppressions(t *testing.T) {
 		"suppressions: [{id: LS0608}]":                                  "reason",
 		"suppressions: [{id: LS9999, reason: x}]":                       "LS9999",
 		"suppressions: [{id: LS0608, reason: x, until: soon}]":          "2026-12-31",
-		"suppressions: [{id: LS0608, reason: x, untill: 2027-01-01}]":   "untill",
+		"suppressions: [{id: LS0608, reason: x, untl: 2027-01-01}]":     "untl",
 		"suppressions: [{id: LS0608, reason: x, object: '[', until: }]": "object",
 	} {
 		if _, err := ParseSuppressions([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {

@@ -403,7 +403,7 @@ func servicesIn(s *snapshot.Snapshot, ns string) string {
 	}
 	slices.Sort(api)
 	slices.Sort(other)
-	all := append(api, other...)
+	all := slices.Concat(api, other)
 	switch {
 	case len(all) == 0:
 		return "none"

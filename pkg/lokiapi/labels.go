@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/model/labels"
 )
 
@@ -92,7 +93,7 @@ func (p *labelParser) parse() ([]labels.Label, error) {
 	}
 	var pairs []labels.Label
 	if name := p.name(); name != "" {
-		pairs = append(pairs, labels.Label{Name: labels.MetricName, Value: strings.Clone(name)})
+		pairs = append(pairs, labels.Label{Name: model.MetricNameLabel, Value: strings.Clone(name)})
 	}
 	if !p.accept('{') {
 		return nil, p.fail("expected '{'")

@@ -83,11 +83,11 @@ const maxCachedNames = 1024
 // nameCache remembers what names became that are no legal label names.
 type nameCache map[string]string
 
-func (c *nameCache) get(name string, make func(string) string) string {
+func (c *nameCache) get(name string, legal func(string) string) string {
 	if n, ok := (*c)[name]; ok {
 		return n
 	}
-	n := make(name)
+	n := legal(name)
 	if len(name) > 128 {
 		return n
 	}

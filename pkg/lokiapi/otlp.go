@@ -105,6 +105,7 @@ type otlpPush struct {
 	parent     metadata               // of the resource
 	shared     metadata               // of the scope and the resource
 	own        []labels.Label         // labels that the record adds
+	pairs      []labels.Label         // both, while they are looked up
 	attributes [][]byte               // of the record, not looked into
 	text       valueText              // of the values of a record
 	key        []byte
@@ -290,7 +291,8 @@ func (o *otlpPush) open() {
 
 // streamInfo looks the labels of the record up.
 func (o *otlpPush) streamInfo() *streamInfo {
-	pairs := append(o.stream, o.own...)
+	o.pairs = append(append(o.pairs[:0], o.stream...), o.own...)
+	pairs := o.pairs
 	o.key = o.key[:0]
 	for _, l := range pairs {
 		o.key = binary.AppendUvarint(o.key, uint64(len(l.Name)))

@@ -309,7 +309,7 @@ func (c *cluster) pattern() string {
 			value = false
 			continue
 		}
-		if value && (between == "" || len(between) == 1 && strings.Contains("/.:-", between)) {
+		if value && (between == "" || len(between) == 1 && strings.ContainsAny(between, "/.:-")) {
 			continue
 		}
 		b.WriteString(between)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -224,7 +225,7 @@ func CompileDeleteFilter(text string) (*model.EntryFilter, error) {
 	if err != nil {
 		return nil, err
 	}
-	stages := append(sel.Stages[:len(sel.Stages):len(sel.Stages)], guard.(*logql.LogSelector).Stages...)
+	stages := slices.Concat(sel.Stages, guard.(*logql.LogSelector).Stages)
 	// Found out now whether all stages can be compiled.
 	if _, err := stage.NewPipeline(stages, stage.Config{}); err != nil {
 		return nil, badRequestf("%v", err)

@@ -93,7 +93,9 @@ func until(t *testing.T, what string, ok func() bool) {
 	t.Fatalf("not so: %s", what)
 }
 
-// TestIdenticalRequestsShareAScan sends a query many times at once.
+// TestIdenticalRequestsShareAScan sends a query many times at once. The fake store
+// does not tell what changed: all that come while the first one reads share a
+// second read.
 func TestIdenticalRequestsShareAScan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, st := newTestServer(func(o *Options) { o.MaxQueries = 1 })
@@ -115,8 +117,8 @@ func TestIdenticalRequestsShareAScan(t *testing.T) {
 				t.Errorf("status %d", code)
 			}
 		}
-		if selects != 1 {
-			t.Errorf("%d selects", selects)
+		if selects > 2 {
+			t.Errorf("%d selects for %d requests", selects, cap(codes))
 		}
 	})
 }

@@ -60,7 +60,7 @@ func TestFormats(t *testing.T) {
 	for _, format := range append(slices.Clone(Formats), "fix") {
 		t.Run(format, func(t *testing.T) {
 			var buf bytes.Buffer
-			err := error(nil)
+			var err error
 			if format == "fix" {
 				err = Fixes(&buf, r)
 			} else {

@@ -15,7 +15,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -41,10 +40,6 @@ type kind struct {
 // custom kinds are listed by the dynamic client, in the preferred version of
 // their group; a group that the cluster does not have is an empty list.
 func (k kind) custom() bool { return k.list == nil && !k.byName }
-
-func (k kind) resource() schema.GroupResource {
-	return schema.GroupResource{Group: k.group, Resource: string(k.in)}
-}
 
 func obj() metav1.Object { return &unstructured.Unstructured{} }
 

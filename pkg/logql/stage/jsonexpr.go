@@ -73,7 +73,7 @@ func (p *jsonScanner) lookup(path []logql.PathElement, b *Builder) (raw string, 
 			found, err = p.enterObject(el.Key, b)
 		}
 		if !found || err != nil {
-			return "", false, nil
+			return "", false, nil //nolint:nilerr // what is malformed on the way is not there, see above
 		}
 	}
 	raw, kind, escaped, err := p.value()

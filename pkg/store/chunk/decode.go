@@ -51,15 +51,15 @@ func getDecoder() (*Decoder, error) {
 func putDecoder(d *Decoder) { decoders.Put(d) }
 
 // ownInts reads ints that have descriptor and data in the rest of r.
-func (d *Decoder) ownInts(r *reader, n int) (intCol, error) {
+func (dec *Decoder) ownInts(r *reader, n int) (intCol, error) {
 	desc := reader{sec: r.sec}
 	desc.buf = r.bytes(r.count(r.left()))
 	data := reader{sec: r.sec, buf: r.bytes(r.left())}
 	if r.err != nil {
 		return intCol{}, r.err
 	}
-	d.ints.reset(n)
-	col := d.ints.decode(&desc, &data, n)
+	dec.ints.reset(n)
+	col := dec.ints.decode(&desc, &data, n)
 	desc.done()
 	data.done()
 	if desc.err != nil {

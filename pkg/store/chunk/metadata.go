@@ -214,7 +214,7 @@ func (b *Block) decodeMetadataPlain(dec *Decoder, packed []byte, dst *Rows, from
 }
 
 // metadataParts takes the METADATA section apart.
-func (d *Decoder) metadataParts(section []byte, metaBytes int) (p tableParts, err error) {
+func (dec *Decoder) metadataParts(section []byte, metaBytes int) (p tableParts, err error) {
 	r := reader{buf: section, sec: SectionMetadata}
 	var lens [5]int
 	for i := range lens {
@@ -229,13 +229,13 @@ func (d *Decoder) metadataParts(section []byte, metaBytes int) (p tableParts, er
 		return p, r.err
 	}
 	limit := textLimit(metaBytes)
-	if p.meta, err = unpack(d.zstd, &d.meta, parts[0], SectionMeta, maxMetaBytes); err != nil {
+	if p.meta, err = unpack(dec.zstd, &dec.meta, parts[0], SectionMeta, maxMetaBytes); err != nil {
 		return p, err
 	}
-	if p.text, err = unpack(d.zstd, &d.text, parts[1], SectionText, limit); err != nil {
+	if p.text, err = unpack(dec.zstd, &dec.text, parts[1], SectionText, limit); err != nil {
 		return p, err
 	}
-	if p.raw, err = unpack(d.zstd, &d.raw, parts[2], SectionRaw, limit); err != nil {
+	if p.raw, err = unpack(dec.zstd, &dec.raw, parts[2], SectionRaw, limit); err != nil {
 		return p, err
 	}
 	p.ids, p.data = parts[3], parts[4]
