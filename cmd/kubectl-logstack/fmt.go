@@ -31,6 +31,9 @@ exit code is 2.`,
 				}
 				text = strings.TrimRight(string(b), "\n")
 			}
+			if strings.TrimSpace(text) == "" {
+				return usagef("there is no query: give one in quotes, or on standard input")
+			}
 			expr, err := parseQuery(a, text)
 			if err != nil {
 				return err

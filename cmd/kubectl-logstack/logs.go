@@ -26,7 +26,7 @@ type logsFlags struct {
 func newLogsCmd(a *app) *cobra.Command {
 	f := &logsFlags{}
 	cmd := &cobra.Command{
-		Use:   "logs POD | TYPE/NAME | REGEX",
+		Use:   "logs [POD | TYPE/NAME | REGEX]",
 		Short: "Show the logs of pods, also of deleted ones, as one timeline",
 		Long: `Show the logs of pods as one timeline: what was stored and, with -f, what comes.
 Pods that were deleted, restarted or replaced are part of it.
@@ -36,6 +36,7 @@ What to show is named as in kubectl and stern:
   web                the pods whose name is web or starts with web-
   deploy/web         all pods that a deployment ever had (also sts, ds, job, cronjob, rs, pod)
   'web|api'          a regular expression found anywhere in the pod's name
+Nothing named is every pod of the namespace.
 ` + targetHelp,
 		Example: `  # the last hour of a deployment, all its pods
   kubectl logstack logs deploy/checkout
@@ -120,8 +121,12 @@ func runLogs(ctx context.Context, a *app, f *logsFlags, what string) error {
 		if namespace == "" {
 			where = "any namespace"
 		}
-		fmt.Fprintf(a.ErrOut, "no lines of %q in %s since %s\n  the query was: %s\n  look further back (--since 1d), elsewhere (-n, -A), or list the pods there are: kubectl logstack labels pod\n",
-			what, where, start.Format(time.DateTime), query)
+		of := ""
+		if what != "" {
+			of = fmt.Sprintf(" of %q", what)
+		}
+		fmt.Fprintf(a.ErrOut, "no lines%s in %s since %s\n  the query was: %s\n  look further back (--since 1d), elsewhere (-n, -A), or list the pods there are: kubectl logstack labels pod\n",
+			of, where, start.Format(time.DateTime), query)
 	}
 	return err
 }

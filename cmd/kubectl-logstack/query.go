@@ -97,7 +97,7 @@ query.
 
 // runStdinQuery has defaults of a filter: all lines, and nothing but lines.
 func runStdinQuery(cmd *cobra.Command, a *app, f *queryFlags, query string) error {
-	for _, flag := range []string{"follow", "forward", "step", "since", "from", "to", "addr", "service"} {
+	for _, flag := range []string{"follow", "forward", "step", "since", "from", "to", "addr", "service", "org-id", "stats"} {
 		if cmd.Flags().Changed(flag) {
 			return usagef("--%s asks a server, --stdin none: leave one out", flag)
 		}
@@ -180,7 +180,11 @@ func runQuery(ctx context.Context, a *app, f *queryFlags, query string) error {
 		if f.forward {
 			which = "oldest"
 		}
-		fmt.Fprintf(a.ErrOut, "note: these are the %s %s of the range; --limit shows more, 0 all\n", which, count(int64(n), "line"))
+		shown := fmt.Sprintf("these are the %s %s", which, count(int64(n), "line"))
+		if n == 1 {
+			shown = fmt.Sprintf("this is the %s line", which)
+		}
+		fmt.Fprintf(a.ErrOut, "note: %s of the range; --limit shows more, 0 all\n", shown)
 	}
 	return nil
 }

@@ -145,7 +145,10 @@ func (e *lokiEnv) header() http.Header {
 // connect makes a client for a URL. Nothing is sent.
 func (e *lokiEnv) connect(addr string) (*lokiapi.Client, error) {
 	u, err := url.Parse(addr)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+	if err != nil {
+		return nil, usagef("the text of --addr is not a URL such as http://localhost:3100") // it may hold a password
+	}
+	if u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
 		return nil, usagef("--addr %q is not a URL such as http://localhost:3100", redacted(addr))
 	}
 	tlsConfig, err := e.tls()

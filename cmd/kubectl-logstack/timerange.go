@@ -12,9 +12,12 @@ import (
 // timeFlags are --since, --from and --to.
 type timeFlags struct {
 	since, from, to string
+	// set is where they were given, to tell a --since from its default.
+	set *pflag.FlagSet
 }
 
 func (f *timeFlags) addFlags(fl *pflag.FlagSet, since string) {
+	f.set = fl
 	fl.StringVar(&f.since, "since", since, "How far back to look: 15m, 2h, 7d.")
 	fl.StringVar(&f.from, "from", "", "Start of the range instead of --since: 2006-01-02, 2006-01-02T15:04, RFC 3339, 15:04 (today), yesterday, 30m (ago).")
 	fl.StringVar(&f.to, "to", "", "End of the range (default: now), in the same forms.")
@@ -32,6 +35,8 @@ func (f *timeFlags) resolve(now time.Time) (start, end time.Time, err error) {
 		base = end
 	}
 	switch {
+	case f.from != "" && f.set != nil && f.set.Changed("since"):
+		err = usagef("--from and --since: name one of them")
 	case f.from != "":
 		start, err = parseTime("--from", f.from, now)
 	default:
@@ -84,7 +89,7 @@ func parseTime(flag, s string, now time.Time) (time.Time, error) {
 	if t, ok := timeOfDay(text, now); ok {
 		return t, nil
 	}
-	return time.Time{}, usagef("%s %q is not a time: write 2006-01-02T15:04, RFC 3339, 15:04, yesterday 15:04, or how long ago such as 30m", flag, s)
+	return time.Time{}, usagef("%s %q is not a time: write 2006-01-02T15:04, RFC 3339, 15:04, yesterday, yesterday 15:04, or how long ago such as 30m", flag, s)
 }
 
 // unixTime reads seconds, milliseconds or nanoseconds since the epoch, as their

@@ -32,7 +32,7 @@ func TestResolveTimes(t *testing.T) {
 		{"1h", "tea time", "", "", "", `--from "tea time" is not a time`},
 		{"1h", "13:00", "12:00", "", "", "ends (2026-03-05T12:00:00+01:00) before it starts"},
 	} {
-		f := timeFlags{tc.since, tc.from, tc.to}
+		f := timeFlags{since: tc.since, from: tc.from, to: tc.to}
 		start, end, err := f.resolve(now)
 		if tc.err != "" {
 			if err == nil || !strings.Contains(err.Error(), tc.err) {
