@@ -182,6 +182,12 @@ func runInstall(ctx context.Context, a *app, f *installFlags, changed func(flag 
 		return err
 	}
 	if changed("export") {
+		switch {
+		case f.export == "":
+			return usagef("--export needs a directory")
+		case changed("dry-run"):
+			return usagef("--export and --dry-run: name one of them (--dry-run=client prints the objects)")
+		}
 		return exportFiles(a, values, f.export, install.Format(f.format))
 	}
 	if changed("format") {
@@ -263,7 +269,26 @@ func exportFiles(a *app, values install.Values, dir string, format install.Forma
 		}
 		fmt.Fprintln(a.Out, path)
 	}
+	noteLeftovers(a, dir, files)
 	return nil
+}
+
+// noteLeftovers names what an earlier export with other values or in another
+// format may have left: kubectl apply -f DIR would apply it, too.
+func noteLeftovers(a *app, dir string, files []install.File) {
+	for _, name := range install.ExportNames {
+		if slices.ContainsFunc(files, func(f install.File) bool { return f.Name == name }) {
+			continue
+		}
+		if path := filepath.Join(dir, name); fileExists(path) {
+			fmt.Fprintf(a.ErrOut, "note: %s is no part of this export; if an earlier one left it, delete it\n", path)
+		}
+	}
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // noteKept names what stays as the running installation has it, where a fresh

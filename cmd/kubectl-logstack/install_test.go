@@ -38,3 +38,28 @@ func TestInstallExport(t *testing.T) {
 		}
 	}
 }
+
+// An export over another one names what the other one left.
+func TestInstallExportLeftovers(t *testing.T) {
+	dir := t.TempDir()
+	export := func(args ...string) string {
+		var out, errOut bytes.Buffer
+		args = append([]string{"install", "--export", dir}, args...)
+		if code := run(args, genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut}); code != 0 {
+			t.Fatalf("code %d: %s", code, errOut.String())
+		}
+		return errOut.String()
+	}
+	if said := export("--format", "flux", "--set", "grafana.namespace=monitoring"); said != "" {
+		t.Errorf("the first: %q", said)
+	}
+	said := export("--format", "kustomize")
+	for _, name := range []string{"datasource.yaml", "flux-kustomization.yaml"} {
+		if !strings.Contains(said, "note: "+filepath.Join(dir, name)+" is no part of this export") {
+			t.Errorf("%s is not named in %q", name, said)
+		}
+	}
+	if n := strings.Count(said, "note: "); n != 2 {
+		t.Errorf("%d notes: %q", n, said)
+	}
+}

@@ -34,6 +34,9 @@ type File struct {
 	Data []byte
 }
 
+// ExportNames are the names of all files that Export makes for any values.
+var ExportNames = []string{"kustomization.yaml", "namespace.yaml", "rbac.yaml", "release.yaml", "datasource.yaml", "flux-kustomization.yaml", "application.yaml", "logstack.yaml"}
+
 // Export returns the files of an installation under GitOps: the objects that Run
 // would apply, but for its record, which is for who has no repository. Equal
 // values give equal bytes.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -34,6 +35,9 @@ func TestExportGolden(t *testing.T) {
 			var names []string
 			for _, f := range files {
 				names = append(names, f.Name)
+				if !slices.Contains(ExportNames, f.Name) {
+					t.Errorf("%s is not among ExportNames", f.Name)
+				}
 				golden := filepath.Join(dir, f.Name)
 				if *update {
 					if err := os.MkdirAll(dir, 0o755); err != nil {

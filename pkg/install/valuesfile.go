@@ -1,8 +1,10 @@
 package install
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"slices"
 	"strings"
@@ -44,14 +46,27 @@ var valuesType = reflect.TypeFor[Values]()
 // once, with positions and the nearest right key. A file without content
 // changes nothing.
 func ParseValues(base Values, source string, data []byte) (Values, error) {
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
-		return base, fmt.Errorf("%s: %w", source, err)
+	var content *yaml.Node
+	for decoder := yaml.NewDecoder(bytes.NewReader(data)); ; {
+		var doc yaml.Node
+		if err := decoder.Decode(&doc); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return base, fmt.Errorf("%s: %w", source, err)
+		}
+		if len(doc.Content) == 0 || doc.Content[0].Tag == "!!null" {
+			continue
+		}
+		if content != nil {
+			n := doc.Content[0]
+			return base, &ValueError{Source: source, Line: n.Line, Column: n.Column, Msg: "a values file is one document: put what stands behind --- into the first one, or into a file of its own"}
+		}
+		content = doc.Content[0]
 	}
-	if len(doc.Content) == 0 {
+	if content == nil {
 		return base, nil
 	}
-	return overlay(base, source, doc.Content[0])
+	return overlay(base, source, content)
 }
 
 // SetValue lays one assignment over base, as `--set storage.size=4Gi` gives it.
