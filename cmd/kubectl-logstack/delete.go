@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/logstack-dev/kubectl-logstack/pkg/kube"
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
 	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 	"github.com/logstack-dev/kubectl-logstack/pkg/output"
@@ -280,7 +281,10 @@ func explainDelete(err error) error {
 	case isUnknownPath(err):
 		return fmt.Errorf("this server deletes nothing at this address (a distributed Loki does it behind its gateway or compactor Service): %w", err)
 	case status != nil && status.Code == http.StatusForbidden && strings.Contains(messageOf(status), "services/proxy"):
-		return fmt.Errorf("you may not change anything through the API server's service proxy (the right \"create\" on services/proxy)\n  go another way: kubectl port-forward, then --addr http://localhost:PORT\n  %s", messageOf(status))
+		return &kube.ClusterError{
+			Cause: "you may not change anything through the API server's service proxy (the right \"create\" on services/proxy): " + messageOf(status),
+			Fix:   "go another way: kubectl port-forward, then --addr http://localhost:PORT", Err: err,
+		}
 	}
 	return explainAnswer(err)
 }

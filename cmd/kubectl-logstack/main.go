@@ -17,6 +17,7 @@ import (
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // exec, OIDC and cloud logins of kubeconfigs
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/kube"
+	"github.com/logstack-dev/kubectl-logstack/pkg/output"
 )
 
 // The exit codes, the same for every command.
@@ -24,7 +25,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1   // the command did not do what it was asked, or doctor found an error
 	exitUsage       = 2   // a flag, an argument, a query or a file is wrong
-	exitNoConnect   = 3   // the cluster or the collector could not be reached
+	exitNoConnect   = 3   // the cluster or the collector could not be reached, or refuses
 	exitInterrupted = 130 // Ctrl-C
 )
 
@@ -81,7 +82,8 @@ func report(ctx context.Context, streams genericiooptions.IOStreams, err error) 
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return exitInterrupted
 	}
-	fmt.Fprintln(streams.ErrOut, "error: "+err.Error())
+	// What a server answers is part of some errors.
+	fmt.Fprintln(streams.ErrOut, output.Detect(streams.ErrOut, output.ColorNever).Line("error: "+err.Error()))
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage

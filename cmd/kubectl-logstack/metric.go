@@ -68,7 +68,7 @@ func runMetricQuery(ctx context.Context, a *app, f *queryFlags, query string, s 
 		fmt.Fprintln(a.ErrOut, sum.String())
 	}
 	for _, w := range resp.Warnings {
-		fmt.Fprintln(a.ErrOut, "note: "+w)
+		fmt.Fprintln(a.ErrOut, a.err().Line("note: "+w))
 	}
 	series := resp.Series
 	if resp.ResultType == lokiapi.TypeScalar {

@@ -224,9 +224,9 @@ func explainAnswer(err error) error {
 		if strings.Contains(msg, "no org id") {
 			return usagef("this Loki has several tenants: name one with --org-id or LOKI_ORG_ID")
 		}
-		return fmt.Errorf("the server wants credentials (401): %s\n  with --addr: set LOKI_USERNAME and LOKI_PASSWORD, or LOKI_BEARER_TOKEN", msg)
+		return &kube.ClusterError{Cause: "the server wants credentials (401): " + msg, Fix: "with --addr: set LOKI_USERNAME and LOKI_PASSWORD, or LOKI_BEARER_TOKEN", Err: err}
 	case http.StatusForbidden:
-		return fmt.Errorf("the server refuses: %s", msg)
+		return &kube.ClusterError{Cause: "the server refuses (403): " + msg, Fix: "ask for the right to read these logs, or with --addr take other credentials (LOKI_USERNAME and LOKI_PASSWORD, or LOKI_BEARER_TOKEN)", Err: err}
 	case http.StatusNotFound:
 		return fmt.Errorf("%w\n  the server does not know this request: is it an older collector, or something else?", err)
 	case http.StatusTooManyRequests:

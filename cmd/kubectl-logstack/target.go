@@ -72,7 +72,7 @@ func (a *app) remote(c *lokiapi.Client) *remote {
 		if a.err().Interactive {
 			fmt.Fprint(a.ErrOut, "\r\x1b[K") // a progress bar may be there
 		}
-		fmt.Fprintln(a.ErrOut, "note: "+text)
+		fmt.Fprintln(a.ErrOut, a.err().Line("note: "+text))
 	}}
 }
 
