@@ -313,6 +313,7 @@ func probes(c *kube.Client, namespace string, wait time.Duration) snapshot.Probe
 		Arrival: func(ctx context.Context) *snapshot.ArrivalResult {
 			return followALine(ctx, client, namespace, wait)
 		},
+		Flow: func(ctx context.Context) *snapshot.FlowResult { return lookAtFlow(ctx, client) },
 	}
 }
 

@@ -143,6 +143,7 @@ func newStory(t *testing.T) *story {
 	}
 	remove := func() {
 		mustKubectl(t, "", "delete", "namespace", storyNamespace, "--ignore-not-found", "--wait=true")
+		mustKubectl(t, "", "delete", "clusterrole,clusterrolebinding", "-l", "logstack.dev/e2e=story", "--ignore-not-found")
 	}
 	remove()
 	if os.Getenv("LOGSTACK_E2E_KEEP") == "" {

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/snapshot"
@@ -13,6 +14,11 @@ const slowArrival = 15 * time.Second
 
 // Category 10: log flow.
 func flowChecks() []Check {
+	return slices.Concat(queryChecks(), lineChecks(), metricChecks())
+}
+
+// queryChecks follow a line through our own stack.
+func queryChecks() []Check {
 	return []Check{
 		{
 			Code: "LS1008", Severity: Error, Title: "the collector answers queries",

@@ -16,7 +16,7 @@ import (
 // Category 09: storage.
 func storageChecks() []Check {
 	releases := []snapshot.Input{snapshot.Releases}
-	return []Check{
+	return append([]Check{
 		{
 			Code: "LS0901", Severity: Error, Title: "the volumes of log stacks are bound",
 			Explain: "A claim that stays pending keeps its pod from starting: its StorageClass does not exist, there is no default class, or nothing provisions volumes.",
@@ -48,7 +48,7 @@ func storageChecks() []Check {
 			Fix:     "add a period: {from: \"<a coming day>\", store: tsdb, object_store: <as before>, schema: v13, index: {prefix: index_, period: 24h}}",
 			Needs:   releases, Applies: hasLokiChart, Run: onCharts(oldSchema),
 		},
-	}
+	}, roomChecks()...)
 }
 
 // claimGrace is how long a claim may be pending before it is a finding.

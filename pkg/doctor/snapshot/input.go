@@ -52,6 +52,8 @@ const (
 	CollectorRights Input = "the collector's rights"
 	Query           Input = "the query API"
 	Arrival         Input = "the arrival of a line"
+	Flow            Input = "the lines stored lately"
+	StackMetrics    Input = "the metrics of the stack"
 )
 
 // Right is one thing that a subject wants to do. An empty namespace is the

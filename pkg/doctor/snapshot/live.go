@@ -40,6 +40,7 @@ const (
 type Probes struct {
 	Query   func(context.Context) *QueryResult
 	Arrival func(context.Context) *ArrivalResult
+	Flow    func(context.Context) *FlowResult
 }
 
 var errNotReached = errors.New("the API server was not reached")
@@ -83,7 +84,7 @@ func (s *Snapshot) loadLive(ctx context.Context, c *kube.Client) error {
 		for _, k := range kinds {
 			s.SetMissing(k.in, &Missing{Err: errNotReached})
 		}
-		for _, in := range []Input{OwnRights, CollectorRights, Query, Arrival} {
+		for _, in := range []Input{OwnRights, CollectorRights, Query, Arrival, Flow, StackMetrics} {
 			s.SetMissing(in, &Missing{Err: errNotReached})
 		}
 		return ctx.Err()
@@ -394,16 +395,20 @@ func (s *Snapshot) runProbes(ctx context.Context, p Probes) {
 	}
 	_, have := Find(list[corev1.Service](s, Services), s.Namespace, s.Name)
 	if p.Query == nil || !have && s.Missing(Services) == nil {
-		s.SetMissing(Query, &Missing{Absent: true, Err: errors.New("our collector is not installed")})
-		s.SetMissing(Arrival, &Missing{Absent: true, Err: errors.New("our collector is not installed")})
+		for _, in := range []Input{Query, Arrival, Flow} {
+			s.SetMissing(in, &Missing{Absent: true, Err: errors.New("our collector is not installed")})
+		}
 		return
 	}
 	s.d.query = p.Query(ctx)
-	if s.d.query.Err != nil || p.Arrival == nil {
-		s.SetMissing(Arrival, &Missing{Err: errors.New("the collector cannot be queried")})
+	if s.d.query.Err != nil || p.Arrival == nil || p.Flow == nil {
+		for _, in := range []Input{Arrival, Flow} {
+			s.SetMissing(in, &Missing{Err: errors.New("the collector cannot be queried")})
+		}
 		return
 	}
 	s.d.arrival = p.Arrival(ctx)
+	s.d.flow = p.Flow(ctx)
 }
 
 // clusterDomain reads CoreDNS's own configuration: `kubernetes cluster.local ...`.

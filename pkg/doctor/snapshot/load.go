@@ -53,6 +53,7 @@ func Load(ctx context.Context, r Request) (*Snapshot, error) {
 	s.derive()
 	if r.Client != nil {
 		s.runProbes(ctx, r.Probes)
+		s.readMetrics(ctx, r.Client)
 	}
 	return s, ctx.Err()
 }
@@ -80,7 +81,7 @@ func (s *Snapshot) markOffline(whole []Input) {
 			s.d.missing[k.in] = &Missing{Offline: true}
 		}
 	}
-	for _, in := range []Input{Server, OwnRights, CollectorRights, Query, Arrival} {
+	for _, in := range []Input{Server, OwnRights, CollectorRights, Query, Arrival, Flow, StackMetrics} {
 		s.d.missing[in] = &Missing{Offline: true, Err: errors.New("no cluster was asked")}
 	}
 }

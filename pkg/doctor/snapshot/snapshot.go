@@ -64,6 +64,8 @@ type data struct {
 	collectorRights map[Right]bool
 	query           *QueryResult
 	arrival         *ArrivalResult
+	flow            *FlowResult
+	metrics         []*Metrics
 }
 
 // object is what the loaders found: a pointer to a typed object or to an

@@ -1,0 +1,95 @@
+package doctor
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiversion "k8s.io/apimachinery/pkg/version"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/snapshot"
+)
+
+func init() { moreCases = append(moreCases, flowCases, metricCases) }
+
+// flowCases: namespace shop with a pod of an hour, and what was stored.
+func flowCases() []testCase {
+	with := func(change func(*snapshot.FlowResult)) func(testing.TB) *snapshot.Snapshot {
+		return func(testing.TB) *snapshot.Snapshot {
+			s := snapshot.New(taken, "logstack", "logstack")
+			s.SetVersion(&apiversion.Info{GitVersion: "v1.36.3"})
+			started := metav1.NewTime(taken.Add(-time.Hour))
+			s.Add(snapshot.Pods, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-0"}, Status: corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &started}})
+			f := &snapshot.FlowResult{Now: 50, Recent: map[string]float64{"shop": 150}, Long: map[string]float64{"shop": 14400}, Gaps: map[string]float64{},
+				Oldest: taken.Add(-10 * 24 * time.Hour), DiskBytes: 100 << 20}
+			change(f)
+			s.SetFlow(f)
+			s.Finish()
+			return s
+		}
+	}
+	fine := with(func(*snapshot.FlowResult) {})
+	quiet := with(func(f *snapshot.FlowResult) { f.Recent, f.Long = nil, map[string]float64{"shop": 20} })
+	unreachable := with(func(f *snapshot.FlowResult) { f.Err = errors.New("502 Bad Gateway") })
+	out := []testCase{
+		{name: "stopped", code: "LS1002", expect: []expectation{{"LS1002", Error, "0 lines in 5m0s, usual are 50"}}, build: with(func(f *snapshot.FlowResult) { f.Now = 0 })},
+		{name: "hardly any", code: "LS1002", expect: []expectation{{"LS1002", Warning, "4 lines in 5m0s"}}, build: with(func(f *snapshot.FlowResult) { f.Now = 4 })},
+		{name: "just installed", code: "LS1002", build: with(func(f *snapshot.FlowResult) { f.Now, f.Oldest = 0, taken.Add(-time.Minute) })},
+		{name: "silent", code: "LS1003", expect: []expectation{{"LS1003", Warning, "no line in 15m0s, 14400 in a day; 1 pods run"}}, build: with(func(f *snapshot.FlowResult) { f.Recent = nil })},
+		{name: "quiet by habit", code: "LS1003", build: quiet},
+		{name: "gap", code: "LS1007", expect: []expectation{{"LS1007", Warning, "2 gaps in a day"}}, build: with(func(f *snapshot.FlowResult) { f.Gaps["shop"] = 2 })},
+		{name: "full", code: "LS0902", expect: []expectation{{"LS0902", Error, "nothing is stored: 100.0 MiB"}}, build: with(func(f *snapshot.FlowResult) { f.DiskFull = true })},
+	}
+	for _, code := range []string{"LS1002", "LS1003", "LS1007", "LS0902"} {
+		out = append(out, testCase{name: "fine", code: code, build: fine},
+			testCase{name: "no answer", code: code, expect: []expectation{{code, Skip, "502 Bad Gateway"}}, build: unreachable})
+	}
+	return out
+}
+
+// metricCases: what a Service's /metrics says.
+func metricCases() []testCase {
+	says := func(text string) func(testing.TB) *snapshot.Snapshot {
+		return func(tb testing.TB) *snapshot.Snapshot {
+			samples, err := snapshot.ParseMetrics(strings.NewReader("process_start_time_seconds 1.7726e+09\n" + text))
+			if err != nil {
+				tb.Fatal(err)
+			}
+			s := snapshot.New(taken, "logstack", "logstack")
+			s.SetVersion(&apiversion.Info{GitVersion: "v1.36.3"})
+			svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "monitoring", Name: "alloy"}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": "alloy"}}}
+			s.SetMetrics([]*snapshot.Metrics{{Service: svc, Samples: samples}})
+			s.Finish()
+			return s
+		}
+	}
+	const clean = `# HELP loki_discarded_samples_total The total number of samples that were discarded.
+# TYPE loki_discarded_samples_total counter
+loki_discarded_samples_total{reason="rate_limited",tenant="fake"} 0
+loki_write_sent_entries_total{host="loki"} 5000
+loki_write_dropped_entries_total{host="loki",reason="rate_limited"} 0
+loki_source_file_read_lines_total{path="/a"} 5000
+loki_source_file_read_lines_total{path="/b"} 100
+another_metric{le="+Inf"} 3
+`
+	out := []testCase{
+		{name: "refused", code: "LS1004", expect: []expectation{{"LS1004", Warning, "7 lines were refused since 2026-03-04T04:53:20Z: line_too_long"}, {"LS1004", Warning, "something_new"}},
+			build: says("loki_discarded_samples_total{reason=\"line_too_long\",tenant=\"a\"} 3\nloki_discarded_samples_total{reason=\"line_too_long\",tenant=\"b\"} 4\nloki_discarded_samples_total{reason=\"something_new\"} 1\n")},
+		{name: "dropped", code: "LS1005", expect: []expectation{{"LS1005", Error, "12 lines were dropped"}}, build: says("loki_write_dropped_entries_total{host=\"x\",reason=\"ingester_error\"} 12\n")},
+		{name: "promtail", code: "LS1005", expect: []expectation{{"LS1005", Error, "3 lines were dropped"}}, build: says("promtail_dropped_entries_total{host=\"x\"} 3\n")},
+		{name: "lost", code: "LS1006", expect: []expectation{{"LS1006", Warning, "5000 lines were read from files"}}, build: says("loki_source_file_read_lines_total{path=\"/a\"} 5000\nloki_write_sent_entries_total 12\n")},
+	}
+	for _, code := range []string{"LS1004", "LS1005", "LS1006"} {
+		out = append(out, testCase{name: "clean", code: code, build: says(clean)},
+			testCase{name: "no answer", code: code, expect: []expectation{{code, Skip, "connection refused"}}, build: func(testing.TB) *snapshot.Snapshot {
+				s := snapshot.New(taken, "logstack", "logstack")
+				s.SetMetrics([]*snapshot.Metrics{{Service: &corev1.Service{}, Err: errors.New("connection refused")}})
+				s.Finish()
+				return s
+			}})
+	}
+	return out
+}

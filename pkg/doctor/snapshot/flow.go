@@ -1,0 +1,56 @@
+package snapshot
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// The spans of a [FlowResult].
+const (
+	FlowNow    = 5 * time.Minute
+	FlowRecent = 15 * time.Minute
+	FlowLong   = 24 * time.Hour
+)
+
+// FlowResult is what our collector has stored lately. Lines are counted.
+type FlowResult struct {
+	// Now is the number of lines of the last [FlowNow].
+	Now float64
+	// Recent and Long are the lines per namespace of [FlowRecent] and [FlowLong].
+	Recent, Long map[string]float64
+	// Gaps are the marked gaps of the last day per namespace: places where lines
+	// may be missing because a log file was rotated away or could not be read.
+	Gaps map[string]float64
+	// Oldest is the time of the oldest line that is stored.
+	Oldest time.Time
+	// DiskBytes is what the store occupies, DiskFull says that it cannot write.
+	DiskBytes int64
+	DiskFull  bool
+	// Err says why the collector could not be asked.
+	Err error
+}
+
+// ReadStatus takes what it knows from the JSON of /logstack/v1/status.
+func (f *FlowResult) ReadStatus(body []byte) error {
+	var st struct {
+		Store struct {
+			Oldest    time.Time `json:"oldest"`
+			DiskBytes int64     `json:"diskBytes"`
+			DiskFull  bool      `json:"diskFull"`
+		} `json:"store"`
+	}
+	if err := json.Unmarshal(body, &st); err != nil {
+		return err
+	}
+	f.Oldest, f.DiskBytes, f.DiskFull = st.Store.Oldest, st.Store.DiskBytes, st.Store.DiskFull
+	return nil
+}
+
+// Flow is what our collector has stored lately; nil when nobody asked.
+func (s *Snapshot) Flow() *FlowResult {
+	s.t.touch(Flow)
+	return s.d.flow
+}
+
+// SetFlow is for loaders and tests.
+func (s *Snapshot) SetFlow(f *FlowResult) { s.d.flow = f }
