@@ -134,6 +134,40 @@ func TestDoctorStory(t *testing.T) {
 	}
 }
 
+// viewerNamespace is that of a user who may read in it and nowhere else.
+const viewerNamespace = "e2e-viewer"
+
+// TestDoctorReadOnly: what a user may not look at is a skip that names the
+// right, never a pass.
+func TestDoctorReadOnly(t *testing.T) {
+	remove := func() {
+		mustKubectl(t, "", "delete", "namespace", viewerNamespace, "--ignore-not-found", "--wait=true")
+	}
+	remove()
+	t.Cleanup(remove)
+	mustKubectl(t, "", "create", "namespace", viewerNamespace)
+	mustKubectl(t, "", "-n", viewerNamespace, "create", "serviceaccount", "viewer")
+	mustKubectl(t, "", "-n", viewerNamespace, "create", "rolebinding", "viewer", "--clusterrole=view", "--serviceaccount="+viewerNamespace+":viewer")
+	r := (&story{}).doctor(t, "-n", viewerNamespace, "--as", "system:serviceaccount:"+viewerNamespace+":viewer")
+	t.Log(r.Summary)
+	skipped := map[string]bool{}
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		if f.Status != doctor.Skip {
+			continue
+		}
+		skipped[f.Code] = true
+		if f.Right == "" {
+			t.Errorf("%s names no right: %s", f.Code, f.Detail)
+		}
+	}
+	for _, code := range []string{"LS0206", "LS0408", "LS0601", "LS0701", "LS1101", "LS1202"} {
+		if !skipped[code] {
+			t.Errorf("%s is no skip, and nobody may look", code)
+		}
+	}
+}
+
 type story struct{ alloy string }
 
 func newStory(t *testing.T) *story {

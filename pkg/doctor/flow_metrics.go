@@ -46,7 +46,11 @@ func onMetrics(f func(*snapshot.Snapshot, *snapshot.Metrics) []Finding) func(*sn
 		for _, m := range s.Metrics() {
 			if m.Err != nil {
 				line, _, _ := strings.Cut(m.Err.Error(), "\n")
-				out = append(out, Finding{Status: Skip, Ref: s.Ref(m.Service), Detail: line})
+				f := Finding{Status: Skip, Ref: s.Ref(m.Service), Detail: line}
+				if m.Right != nil {
+					f.Right = m.Right.String()
+				}
+				out = append(out, f)
 				continue
 			}
 			out = append(out, f(s, m)...)

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/common/expfmt"
@@ -49,8 +48,10 @@ type Sample struct {
 type Metrics struct {
 	Service *corev1.Service
 	Samples []Sample
-	// Err says why they could not be read; Samples is empty then.
-	Err error
+	// Err says why they could not be read; Samples is empty then. Right is what
+	// lacks, where that is the reason.
+	Err   error
+	Right *Right
 }
 
 // Sum adds the samples of a metric up.
@@ -156,8 +157,6 @@ func (s *Snapshot) readMetrics(ctx context.Context, c *kube.Client) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, metricsTimeout)
 	defer cancel()
-	var mu sync.Mutex
-	var lacking *Right
 	var g errgroup.Group
 	found := make([]*Metrics, len(services))
 	for i, svc := range services {
@@ -165,21 +164,19 @@ func (s *Snapshot) readMetrics(ctx context.Context, c *kube.Client) {
 			l := &live{s: s, c: c}
 			port := httpPort(svc)
 			right := Right{Verb: "get", Resource: "services", Subresource: "proxy", Namespace: svc.Namespace, Name: "http:" + svc.Name + ":" + port}
+			found[i] = &Metrics{Service: svc}
 			if !l.may(ctx, right) {
-				mu.Lock()
-				defer mu.Unlock()
-				lacking = &right
+				found[i].Right, found[i].Err = &right, &Missing{Right: &right}
 				return nil
 			}
-			found[i] = &Metrics{Service: svc}
 			found[i].Samples, found[i].Err = proxyMetrics(ctx, c, svc, port)
 			return nil
 		})
 	}
 	_ = g.Wait() // no function fails
-	s.d.metrics = slices.DeleteFunc(found, func(m *Metrics) bool { return m == nil })
-	if lacking != nil && len(s.d.metrics) == 0 {
-		s.SetMissing(StackMetrics, &Missing{Right: lacking})
+	s.d.metrics = found
+	if !slices.ContainsFunc(found, func(m *Metrics) bool { return m.Right == nil }) {
+		s.SetMissing(StackMetrics, &Missing{Right: found[0].Right})
 	}
 }
 
