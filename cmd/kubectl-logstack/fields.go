@@ -46,6 +46,12 @@ func runFields(ctx context.Context, a *app, f *fieldsFlags, query, name string) 
 	if _, err := parseLogQuery(a, query); err != nil {
 		return err
 	}
+	if f.limit < 1 {
+		return usagef("--limit %d: a number of fields or values, at least 1", f.limit)
+	}
+	if f.lineLimit < 1 {
+		return usagef("--line-limit %d: a number of lines, at least 1", f.lineLimit)
+	}
 	r, s, done, err := f.open(ctx, a)
 	if err != nil {
 		return err

@@ -2,10 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"syscall"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -32,25 +30,31 @@ func showLines(ctx context.Context, a *app, r *remote, query string, start, end 
 	}
 	var newestFirst []row
 	x := newExport(a, req)
+	var unwritten error
 	err := r.entries(ctx, req, func(e row) error {
 		x.count(e)
 		if req.Direction == model.Backward {
 			newestFirst = append(newestFirst, e)
 			return nil
 		}
-		return p.print(e)
+		unwritten = p.print(e)
+		return unwritten
 	})
 	x.bar.Clear()
 	for _, e := range slices.Backward(newestFirst) {
-		if perr := p.print(e); perr != nil && err == nil {
-			err = perr
+		if unwritten == nil {
+			unwritten = p.print(e)
 		}
 	}
-	if ferr := p.flush(); ferr != nil && err == nil {
-		err = ferr
+	if unwritten == nil {
+		unwritten = p.flush()
 	}
-	if err != nil {
-		x.advise(a, err)
+	switch {
+	case unwritten != nil:
+		// Which lines got through nobody knows: they went into a buffer first.
+		return x.lines, unwritten
+	case err != nil:
+		x.advise(a)
 	}
 	return x.lines, explainAnswer(err)
 }
@@ -113,8 +117,8 @@ func (x *export) fraction() float64 {
 
 // advise says how to go on where an export of all lines ended too early. Who
 // reads along on a terminal has seen where.
-func (x *export) advise(a *app, err error) {
-	if x.req.Limit != 0 || x.lines == 0 || a.out().Interactive || errors.Is(err, syscall.EPIPE) {
+func (x *export) advise(a *app) {
+	if x.req.Limit != 0 || x.lines == 0 || a.out().Interactive {
 		return
 	}
 	fmt.Fprintf(a.ErrOut, "stopped after %s lines; go on with --from %s (lines of that very moment come again)\n",

@@ -55,6 +55,9 @@ func runPatterns(ctx context.Context, a *app, f *patternsFlags, query string) er
 	if _, err := parseLogQuery(a, query); err != nil {
 		return err
 	}
+	if f.limit < 0 {
+		return usagef("--limit %d: a number of patterns, or 0 for all", f.limit)
+	}
 	r, s, done, err := f.open(ctx, a)
 	if err != nil {
 		return err
