@@ -45,8 +45,7 @@ func Detect(w io.Writer, mode ColorMode) Terminal {
 		t.Color = true
 	case ColorNever:
 	default:
-		_, off := os.LookupEnv("NO_COLOR")
-		t.Color = t.Interactive && !off
+		t.Color = t.Interactive && os.Getenv("NO_COLOR") == ""
 	}
 	return t
 }
