@@ -227,6 +227,28 @@ func (w slowWriter) Write(b []byte) (int, error) {
 	return w.ResponseRecorder.Write(b)
 }
 
+// TestDeadReadersStopNobody checks that clients that never read cost others a
+// while, not their answers: small ones come at once, large ones are refused.
+func TestDeadReadersStopNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := newTestServer(func(o *Options) { o.MaxQueries = 1; o.AnswerMemory = 2000 })
+		fill(t, s)
+		never := make(chan struct{})
+		go s.Handler().ServeHTTP(slowWriter{httptest.NewRecorder(), never}, rangeRequest(t.Context(), `{namespace="shop"}`))
+		synctest.Wait()
+		began := time.Now()
+		w := do(s, rangeRequest(t.Context(), `{namespace="shop"}`, "limit", "50"))
+		if w.Code != 503 || !strings.Contains(w.Body.String(), "not read by their clients") || time.Since(began) != holdFor {
+			t.Errorf("after %s: %d %s", time.Since(began), w.Code, w.Body)
+		}
+		began = time.Now()
+		if w := do(s, rangeRequest(t.Context(), `{namespace="none"}`)); w.Code != 200 || time.Since(began) != 0 {
+			t.Errorf("after %s: %d %s", time.Since(began), w.Code, w.Body)
+		}
+		close(never)
+	})
+}
+
 // TestSlowReadersAreBounded sees that results which clients do not read are
 // bounded in memory, and that the next query waits for them.
 func TestSlowReadersAreBounded(t *testing.T) {

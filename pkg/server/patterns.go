@@ -166,21 +166,15 @@ func (m *patternMiner) read(ctx context.Context, ms []*labels.Matcher, r model.T
 }
 
 func (m *patternMiner) batch(ctx context.Context, b *model.EntryBatch, p *stage.Pipeline, bucket func(ts int64) int) error {
-	whole := p.Empty()
-	for i, row := range p.Select(b) {
-		if i%stage.CheckEvery == stage.CheckEvery-1 && ctx.Err() != nil {
-			return ctx.Err()
-		}
-		line := b.Lines[row]
-		if !whole {
-			var ok bool
-			if line, ok = p.Row(b, row); !ok {
-				continue
-			}
+	p.Until(ctx)
+	for _, row := range p.Select(b) {
+		line, ok := p.Row(b, row)
+		if !ok {
+			continue
 		}
 		m.miner.Add(line, levelOf(b, row), bucket(b.Timestamps[row]), 1)
 	}
-	return nil
+	return p.Err()
 }
 
 // levelOf is the level of an entry, as ingestion has detected it.

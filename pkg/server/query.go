@@ -80,11 +80,25 @@ func (s *Server) evaluate(ctx context.Context, run func(context.Context, engine.
 	return res, err
 }
 
-// holdAnswer waits until there is room for an answer of that many bytes.
+// holdFor is how long an answer waits for room before it is given up. Its query
+// keeps its turn meanwhile: waiting for ever, a few clients that never read would
+// stop all queries.
+const holdFor = 10 * time.Second
+
+// holdAnswer waits until there is room for an answer of that many bytes. A small
+// one does not wait: the system's buffers take it, whether or not it is read.
 func (s *Server) holdAnswer(ctx context.Context, bytes int64) (release func(), err error) {
 	bytes = min(bytes, s.opts.AnswerMemory)
-	if err := s.answers.Acquire(ctx, bytes); err != nil {
-		return nil, err
+	if bytes <= s.opts.AnswerMemory/64 {
+		return func() {}, nil
+	}
+	waiting, cancel := context.WithTimeout(ctx, holdFor)
+	defer cancel()
+	if err := s.answers.Acquire(waiting, bytes); err != nil {
+		if ctx.Err() != nil {
+			return nil, err
+		}
+		return nil, statusErrorf(http.StatusServiceUnavailable, "no memory for this answer: others of %d bytes are not read by their clients; try again, or ask for less (limit)", s.opts.AnswerMemory)
 	}
 	return func() { s.answers.Release(bytes) }, nil
 }
@@ -164,18 +178,38 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, run func(context
 	}
 	defer res.Release()
 	w.Header().Set("Content-Type", jsonType)
-	control := http.NewResponseController(w)
-	_ = control.SetWriteDeadline(time.Now().Add(answerTimeout))
-	defer func() { _ = control.SetWriteDeadline(time.Time{}) }()
+	pw := &progressWriter{ResponseWriter: w, control: http.NewResponseController(w), last: time.Now().Add(answerTimeout)}
+	defer func() { _ = pw.control.SetWriteDeadline(time.Time{}) }()
 	// The status is sent; an error of writing means that the client is gone.
-	if err := writeResult(lokiapi.NewEncoder(w, categorize(r)), res, categorize(r)); err != nil {
+	if err := writeResult(lokiapi.NewEncoder(pw, categorize(r)), res, categorize(r)); err != nil {
 		s.log.Debug("writing the answer of a query", "error", err)
 	}
 	return nil
 }
 
-// answerTimeout bounds the writing of one answer to a client that reads slowly.
-const answerTimeout = 2 * time.Minute
+// answerTimeout bounds the writing of one answer to a client that reads slowly,
+// answerPieceTimeout that of a piece of it: who reads nothing at all holds the memory
+// of the answer no longer than that.
+const (
+	answerTimeout      = 2 * time.Minute
+	answerPieceTimeout = 10 * time.Second
+)
+
+// progressWriter gives every piece of an answer its time, up to that of the whole.
+type progressWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	last    time.Time
+}
+
+func (w *progressWriter) Write(b []byte) (int, error) {
+	deadline := time.Now().Add(answerPieceTimeout)
+	if deadline.After(w.last) {
+		deadline = w.last
+	}
+	_ = w.control.SetWriteDeadline(deadline)
+	return w.ResponseWriter.Write(b)
+}
 
 const jsonType = "application/json; charset=UTF-8"
 
