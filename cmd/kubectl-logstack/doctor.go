@@ -21,6 +21,7 @@ import (
 	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 	"github.com/logstack-dev/kubectl-logstack/pkg/output"
+	"github.com/logstack-dev/kubectl-logstack/pkg/version"
 )
 
 type doctorFlags struct {
@@ -308,7 +309,11 @@ func probes(c *kube.Client, namespace string, wait time.Duration) snapshot.Probe
 				return &snapshot.QueryResult{Err: err}
 			}
 			client = &lokiapi.Client{HTTP: conn.HTTP, BaseURL: conn.BaseURL}
-			return &snapshot.QueryResult{Via: string(conn.Via), Note: conn.Note, Err: client.Ready(ctx)}
+			q := &snapshot.QueryResult{Via: string(conn.Via), Note: conn.Note, Plugin: version.Version, Err: client.Ready(ctx)}
+			if info, err := client.BuildInfo(ctx); err == nil {
+				q.Version = info.Version
+			}
+			return q
 		},
 		Arrival: func(ctx context.Context) *snapshot.ArrivalResult {
 			return followALine(ctx, client, namespace, wait)

@@ -7,11 +7,19 @@ import (
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/conf"
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/data"
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/snapshot"
+	"github.com/logstack-dev/kubectl-logstack/pkg/install"
 )
 
 // versionChecks are those of category 01 about versions.
 func versionChecks() []Check {
 	return []Check{{
+		Code: "LS0103", Severity: Warning, Title: "plugin and collector are of one version",
+		Explain: "The plugin and the collector talk Loki's API and a few endpoints of their own. They understand each other across one minor version; beyond that, what one of them can do is missing in the other.",
+		Fix:     "kubectl krew upgrade logstack, or kubectl logstack install to bring the collector up",
+		Needs:   []snapshot.Input{snapshot.Server, snapshot.Query}, Uses: []snapshot.Input{snapshot.StatefulSets},
+		Applies: func(s *snapshot.Snapshot) bool { return hasOurs(s) && s.Query() != nil && s.Query().Err == nil },
+		Run:     checkSkew,
+	}, {
 		Code: "LS0102", Severity: Error, Title: "the version of Kubernetes is one that the stack supports",
 		Explain: "grafana-community/loki from 7.0.0 on refuses to be installed below Kubernetes 1.25, as does any chart that says so in kubeVersion. Below 1.29.1 a follow through the API ends when a log file is rotated, and loki.source.kubernetes loses lines.",
 		Fix:     "upgrade Kubernetes",
@@ -41,6 +49,27 @@ func kubeVersion(s *snapshot.Snapshot) string {
 		return m
 	}
 	return plainVersion.FindString(v.Major + "." + v.Minor)
+}
+
+// checkSkew compares release versions; a build of a developer's has none.
+func checkSkew(s *snapshot.Snapshot) []Finding {
+	q := s.Query()
+	theirs, mine := plainVersion.FindString(q.Version), plainVersion.FindString(q.Plugin)
+	if theirs == "" || mine == "" {
+		return []Finding{{Status: OK, Detail: fmt.Sprintf("plugin %s, collector %s: not both are releases", orElse(q.Plugin, "?"), orElse(q.Version, "?"))}}
+	}
+	var a, b struct{ major, minor int }
+	// plainVersion has matched: both are numbers.
+	_, _ = fmt.Sscanf(theirs, "%d.%d", &a.major, &a.minor)
+	_, _ = fmt.Sscanf(mine, "%d.%d", &b.major, &b.minor)
+	if a.major == b.major && max(a.minor-b.minor, b.minor-a.minor) <= 1 {
+		return nil
+	}
+	f := Finding{Status: Warning, Ref: ownService(s), Detail: fmt.Sprintf("the collector is %s and the plugin %s", theirs, mine), Fix: install.Command(s.Namespace, "install") + " (brings the collector up)"}
+	if data.Compare(theirs, mine) > 0 {
+		f.Fix = "kubectl krew upgrade logstack (the collector is the newer one)"
+	}
+	return []Finding{f}
 }
 
 func checkKubeVersion(s *snapshot.Snapshot) []Finding {

@@ -11,6 +11,11 @@ import (
 
 // Category 07: collectors' configurations.
 func collectorChecks() []Check {
+	return append(configChecks(), runningChecks()...)
+}
+
+// configChecks look at what is written.
+func configChecks() []Check {
 	needs := []snapshot.Input{snapshot.Collectors}
 	return []Check{
 		{

@@ -73,6 +73,7 @@ loki_write_sent_entries_total{host="loki"} 5000
 loki_write_dropped_entries_total{host="loki",reason="rate_limited"} 0
 loki_source_file_read_lines_total{path="/a"} 5000
 loki_source_file_read_lines_total{path="/b"} 100
+alloy_config_last_load_successful 1
 another_metric{le="+Inf"} 3
 `
 	out := []testCase{
@@ -82,7 +83,8 @@ another_metric{le="+Inf"} 3
 		{name: "promtail", code: "LS1005", expect: []expectation{{"LS1005", Error, "3 lines were dropped"}}, build: says("promtail_dropped_entries_total{host=\"x\"} 3\n")},
 		{name: "lost", code: "LS1006", expect: []expectation{{"LS1006", Warning, "5000 lines were read from files"}}, build: says("loki_source_file_read_lines_total{path=\"/a\"} 5000\nloki_write_sent_entries_total 12\n")},
 	}
-	for _, code := range []string{"LS1004", "LS1005", "LS1006"} {
+	out = append(out, testCase{name: "old configuration", code: "LS0714", expect: []expectation{{"LS0714", Error, "still runs an old one"}}, build: says("alloy_config_last_load_successful 0\n")})
+	for _, code := range []string{"LS0714", "LS1004", "LS1005", "LS1006"} {
 		out = append(out, testCase{name: "clean", code: code, build: says(clean)},
 			testCase{name: "no answer", code: code, expect: []expectation{{code, Skip, "connection refused"}}, build: func(testing.TB) *snapshot.Snapshot {
 				s := snapshot.New(taken, "logstack", "logstack")

@@ -12,7 +12,24 @@ import (
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/snapshot"
 )
 
-func init() { moreCases = append(moreCases, clockCases, versionCases) }
+func init() { moreCases = append(moreCases, clockCases, versionCases, skewCases) }
+
+// skewCases: our stack with versions of plugin and collector.
+func skewCases() []testCase {
+	of := func(plugin, collector string) func(testing.TB) *snapshot.Snapshot {
+		return func(tb testing.TB) *snapshot.Snapshot {
+			p := healthyParts()
+			p.query.Plugin, p.query.Version = plugin, collector
+			return p.snapshot(tb)
+		}
+	}
+	return []testCase{
+		{name: "neighbours", code: "LS0103", build: of("v0.3.0", "v0.2.4")},
+		{name: "of a developer", code: "LS0103", build: of("dev", "v0.2.4")},
+		{name: "old collector", code: "LS0103", expect: []expectation{{"LS0103", Warning, "kubectl logstack install"}}, build: of("v0.10.0", "v0.2.4")},
+		{name: "old plugin", code: "LS0103", expect: []expectation{{"LS0103", Warning, "kubectl krew upgrade logstack"}}, build: of("v0.9.1", "v1.0.0")},
+	}
+}
 
 // clockCases: one node whose lease is off by some time, and a local clock.
 func clockCases() []testCase {

@@ -282,7 +282,10 @@ func (s *Snapshot) SetProbes(q *QueryResult, a *ArrivalResult) { s.d.query, s.d.
 type QueryResult struct {
 	Via  string // how it was reached
 	Note string
-	Err  error // nil: it answers and is ready
+	// Version is the collector's, Plugin that of the program that asks; "" when
+	// unknown.
+	Version, Plugin string
+	Err             error // nil: it answers and is ready
 }
 
 // ArrivalResult is the fate of a line that the collector was asked to write.
