@@ -94,12 +94,10 @@ type collector struct {
 func (c *collector) full() bool { return c.n >= c.params.Limit }
 
 func (c *collector) batch(ctx context.Context, b *model.EntryBatch) error {
-	for i, row := range c.pipeline.Select(b) {
+	c.pipeline.Until(ctx)
+	for _, row := range c.pipeline.Select(b) {
 		if c.full() {
 			return nil
-		}
-		if i%stage.CheckEvery == stage.CheckEvery-1 && ctx.Err() != nil {
-			return ctx.Err()
 		}
 		line, ok := c.pipeline.Row(b, row)
 		if !ok {
@@ -120,7 +118,7 @@ func (c *collector) batch(ctx context.Context, b *model.EntryBatch) error {
 			return err
 		}
 	}
-	return nil
+	return c.pipeline.Err()
 }
 
 // tooClose applies the interval of the request, over all streams.

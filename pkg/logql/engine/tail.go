@@ -69,6 +69,7 @@ func (t *liveTail) Next(ctx context.Context) (*LiveBatch, error) {
 			}
 		}
 		out := &LiveBatch{Dropped: batch.Dropped}
+		t.p.Until(ctx)
 		for _, row := range t.p.Select(batch) {
 			line, ok := t.p.Row(batch, row)
 			if !ok {
@@ -84,6 +85,9 @@ func (t *liveTail) Next(ctx context.Context) (*LiveBatch, error) {
 					Parsed:             set.Parsed,
 				},
 			})
+		}
+		if err := t.p.Err(); err != nil {
+			return nil, err
 		}
 		if len(out.Entries) > 0 || out.Dropped > 0 {
 			return out, nil

@@ -70,6 +70,7 @@ type Builder struct {
 	found   int // required labels that parsers have found in this line
 	missing int // required labels that the stream does not have, 0 if unknown
 	scratch []byte
+	watch   watch // for stages to which a line can be much work
 }
 
 // Reset starts an entry of a stream with these labels. It keeps stream until

@@ -221,13 +221,11 @@ func (x *Extractor) StreamSuffices(stream labels.Labels) bool {
 // that of ctx when it ends meanwhile. It stops early once the budget is
 // exceeded, which is for the caller to see.
 func (x *Extractor) Extract(ctx context.Context, batch *model.EntryBatch, keep func(ts int64) bool, out *Samples) error {
+	x.p.Until(ctx)
 	rows := x.p.Select(batch)
 	out.reserve(len(rows))
 	plain := len(x.p.stages) == 0 && x.label == ""
-	for i, row := range rows {
-		if i%CheckEvery == CheckEvery-1 && ctx.Err() != nil {
-			return ctx.Err()
-		}
+	for _, row := range rows {
 		ts := batch.Timestamps[row]
 		if keep != nil && !keep(ts) {
 			continue
@@ -238,6 +236,9 @@ func (x *Extractor) Extract(ctx context.Context, batch *model.EntryBatch, keep f
 				v := 1.0
 				if x.kind == valueBytes {
 					v = float64(len(batch.Lines[row]))
+				}
+				if !x.p.b.watch.spend(rowWork) {
+					break
 				}
 				out.add(s.only, ts, v)
 				continue
@@ -250,7 +251,7 @@ func (x *Extractor) Extract(ctx context.Context, batch *model.EntryBatch, keep f
 			return nil
 		}
 	}
-	return nil
+	return x.p.Err()
 }
 
 // row takes the sample of one entry, if it has one.

@@ -37,6 +37,9 @@ func (st *jsonPathStage) Process(_ int64, line string, b *Builder) (string, bool
 		if !b.mayWant(x.Label) {
 			continue
 		}
+		if !b.watch.spend(len(line)) {
+			break
+		}
 		p.i = start
 		raw, escaped, err := p.lookup(x.Path, b)
 		if err != nil {

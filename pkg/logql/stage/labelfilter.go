@@ -5,8 +5,6 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
-	"github.com/prometheus/prometheus/model/labels"
-
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql"
 )
 
@@ -50,7 +48,7 @@ func compilePredicate(p logql.Predicate) (predicate, error) {
 		}
 		return andFilter{left, right}, nil
 	case *logql.StringFilter:
-		return stringFilter{p.Matcher}, nil
+		return &stringFilter{newLabelMatcher(p.Matcher)}, nil
 	case *logql.NumberFilter:
 		return &numberFilter{p.Name, p.Op, p.Value, parseNumber}, nil
 	case *logql.DurationFilter:
@@ -79,11 +77,11 @@ type orFilter struct{ left, right predicate }
 // decides, as in Loki.
 func (f orFilter) match(b *Builder) bool { return f.left.match(b) || f.right.match(b) }
 
-type stringFilter struct{ m *labels.Matcher }
+type stringFilter struct{ labelMatcher }
 
-func (f stringFilter) match(b *Builder) bool {
+func (f *stringFilter) match(b *Builder) bool {
 	v, _ := b.Get(f.m.Name)
-	return f.m.Matches(v)
+	return f.matches(v, &b.watch)
 }
 
 // numberFilter compares a label with a number, after a conversion.
@@ -97,6 +95,9 @@ type numberFilter struct {
 func (f *numberFilter) match(b *Builder) bool {
 	text, ok := b.Get(f.name)
 	if !ok || f.name == ErrorLabel || f.name == ErrorDetailsLabel { // as in Loki, these are no numbers ever
+		return false
+	}
+	if !b.watch.spend(len(text)) {
 		return false
 	}
 	v, err := f.convert(text)

@@ -56,6 +56,9 @@ func (st *labelFormatStage) Process(ts int64, line string, b *Builder) (string, 
 	taken := false
 	for i := range st.items {
 		it := &st.items[i]
+		if !b.watch.spend(len(line)) {
+			break
+		}
 		if it.t == nil {
 			b.Rename(it.src, it.dst)
 			continue

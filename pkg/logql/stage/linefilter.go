@@ -69,21 +69,26 @@ func NewLineFilter(n *logql.LineFilter) (*LineFilter, error) {
 }
 
 // Match says whether the filter keeps line.
-func (f *LineFilter) Match(line string) bool {
+func (f *LineFilter) Match(line string) bool { return f.match(line, &watch{}) }
+
+func (f *LineFilter) match(line string, w *watch) bool {
 	for i := range f.tests {
-		if f.tests[i].match(line) {
+		if i > 0 && !w.spend(len(line)) {
+			return false
+		}
+		if f.tests[i].match(line, w) {
 			return !f.negate
 		}
 	}
 	return f.negate
 }
 
-func (t *lineTest) match(line string) bool {
+func (t *lineTest) match(line string, w *watch) bool {
 	switch {
 	case t.fold != nil:
 		return t.fold.match(line)
 	case t.re != nil:
-		return t.re.match(line)
+		return t.re.match(line, w)
 	case t.pattern != nil:
 		return t.pattern.match(line)
 	case t.ip != nil:
@@ -94,10 +99,18 @@ func (t *lineTest) match(line string) bool {
 
 // Filter keeps in rows the indexes of the lines that match, in order.
 func (f *LineFilter) Filter(lines []string, rows []uint32) []uint32 {
+	return f.filter(lines, rows, &watch{})
+}
+
+// filter is Filter. It keeps none when the watch says that it is over.
+func (f *LineFilter) filter(lines []string, rows []uint32, w *watch) []uint32 {
 	kept := rows[:0]
 	if len(f.tests) == 1 && f.tests[0].plain() {
 		needle := f.tests[0].contains
 		for _, r := range rows {
+			if !w.spend(len(lines[r])) {
+				return nil
+			}
 			if strings.Contains(lines[r], needle) != f.negate {
 				kept = append(kept, r)
 			}
@@ -105,9 +118,15 @@ func (f *LineFilter) Filter(lines []string, rows []uint32) []uint32 {
 		return kept
 	}
 	for _, r := range rows {
-		if f.Match(lines[r]) {
+		if !w.spend(len(lines[r])) {
+			return nil
+		}
+		if f.match(lines[r], w) {
 			kept = append(kept, r)
 		}
+	}
+	if w.err != nil { // in the middle of the last line
+		return nil
 	}
 	return kept
 }
@@ -146,6 +165,6 @@ func (t *lineTest) plain() bool {
 // lineFilterStage is a line filter behind a stage that changes lines.
 type lineFilterStage struct{ f *LineFilter }
 
-func (st lineFilterStage) Process(_ int64, line string, _ *Builder) (string, bool) {
-	return line, st.f.Match(line)
+func (st lineFilterStage) Process(_ int64, line string, b *Builder) (string, bool) {
+	return line, st.f.match(line, &b.watch)
 }

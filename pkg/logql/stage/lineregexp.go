@@ -15,19 +15,19 @@ const maxAlternatives = 16
 // lineRegexp is a regular expression with a literal that every match contains:
 // looking for that first is many times quicker on lines that do not match.
 type lineRegexp struct {
-	re      *regexp.Regexp
+	re      *watchedRegexp
 	literal string
 }
 
-func (r *lineRegexp) match(line string) bool {
-	return strings.Contains(line, r.literal) && r.re.MatchString(line)
+func (r *lineRegexp) match(line string, w *watch) bool {
+	return strings.Contains(line, r.literal) && r.re.match(line, w)
 }
 
 // compileLineRegexp compiles the operand of |~ and !~: not anchored, "." does
 // not match a newline. An expression that means a few literals becomes one test
 // for each.
 func compileLineRegexp(expr string) ([]lineTest, error) {
-	re, err := regexp.Compile(expr)
+	re, err := compileRegexp(expr)
 	if err != nil {
 		return nil, err
 	}

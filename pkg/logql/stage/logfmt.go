@@ -173,6 +173,9 @@ func (st *logfmtKeyStage) Process(_ int64, line string, b *Builder) (string, boo
 		if !ok {
 			break
 		}
+		if !b.watch.spend(len(st.keys)) {
+			break
+		}
 		name := b.labelName(key)
 		for i := range st.keys {
 			if k := &st.keys[i]; k.Key != key && k.Key != name && k.Label != name {

@@ -1,14 +1,12 @@
 package stage
 
 import (
+	"context"
+
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
-
-// CheckEvery is the number of rows after which to look whether a query has
-// been given up: a template may take a millisecond for each.
-const CheckEvery = 128
 
 // labelSetCost is what an interned label set costs beyond four times its bytes.
 const labelSetCost = 256
@@ -16,11 +14,15 @@ const labelSetCost = 256
 // Pipeline runs the stages of one query over batches of one iterator. It keeps
 // scratch memory and caches: one goroutine uses it, for one run.
 //
+//	p.Until(ctx)
 //	for each batch:
 //		for _, row := range p.Select(batch) {
 //			if line, ok := p.Row(batch, row); ok {
 //				use line, p.Labels()
 //			}
+//		}
+//		if err := p.Err(); err != nil {
+//			the query has been given up
 //		}
 type Pipeline struct {
 	filters []*LineFilter // at the front: they run over a batch at a time
@@ -81,6 +83,17 @@ func (p *Pipeline) NoneOf() (texts []string) {
 	return texts
 }
 
+// Until has the pipeline end with ctx: it looks at it after every MiB of text or
+// so, also in the middle of a batch and of a line. From then on Select returns
+// no rows and no Row passes. Without Until it does not end.
+func (p *Pipeline) Until(ctx context.Context) {
+	p.b.watch.ctx, p.b.watch.err = ctx, nil
+}
+
+// Err is the error of the context with which the pipeline ended, nil while it
+// has not: then all rows so far were what they seemed.
+func (p *Pipeline) Err() error { return p.b.watch.err }
+
 // Select returns the rows of the batch that pass the line filters at the front.
 // The result is valid until the next Select.
 func (p *Pipeline) Select(batch *model.EntryBatch) []uint32 {
@@ -96,7 +109,7 @@ func (p *Pipeline) Select(batch *model.EntryBatch) []uint32 {
 		if len(rows) == 0 {
 			break
 		}
-		rows = f.Filter(batch.Lines, rows)
+		rows = f.filter(batch.Lines, rows, &p.b.watch)
 	}
 	return rows
 }
@@ -109,13 +122,20 @@ func (p *Pipeline) Row(batch *model.EntryBatch, row uint32) (string, bool) {
 	if batch.Lines != nil {
 		line = batch.Lines[row]
 	}
+	w := &p.b.watch
+	if !w.spend(rowWork) {
+		return "", false
+	}
 	for _, st := range p.stages {
+		if !w.spend(len(line)) {
+			return "", false
+		}
 		var ok bool
 		if line, ok = st.Process(batch.Timestamps[row], line, &p.b); !ok {
 			return "", false
 		}
 	}
-	return line, true
+	return line, w.err == nil // a stage may have ended halfway
 }
 
 // start makes the row the entry at hand.

@@ -3,14 +3,13 @@ package stage
 import (
 	"errors"
 	"fmt"
-	"regexp"
 )
 
 // regexpStage is "| regexp "(?P<name>…)"": named groups become labels. A group
 // that takes no part in the match gives an empty label; a line that does not
 // match passes without new labels.
 type regexpStage struct {
-	re     *regexp.Regexp
+	re     *watchedRegexp
 	groups []regexpGroup
 }
 
@@ -22,13 +21,13 @@ type regexpGroup struct {
 // NewRegexp returns the regexp stage. The expression needs a named group, and
 // no name twice.
 func NewRegexp(expr string) (Stage, error) {
-	re, err := regexp.Compile(expr)
+	re, err := compileRegexp(expr)
 	if err != nil {
 		return nil, fmt.Errorf("regexp parser: %w", err)
 	}
 	st := &regexpStage{re: re}
 	seen := map[string]bool{}
-	for i, n := range re.SubexpNames() {
+	for i, n := range re.re.SubexpNames() {
 		if n == "" {
 			continue
 		}
@@ -45,7 +44,7 @@ func NewRegexp(expr string) (Stage, error) {
 }
 
 func (st *regexpStage) Process(_ int64, line string, b *Builder) (string, bool) {
-	m := st.re.FindStringSubmatchIndex(line)
+	m := st.re.find(line, &b.watch)
 	if m == nil {
 		return line, true
 	}

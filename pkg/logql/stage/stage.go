@@ -34,6 +34,9 @@ type Hints struct {
 
 	// parserNames is the number of Names that a parser can produce.
 	parserNames int
+	// named are Names where they are many; may are the names under which a parser
+	// may find them.
+	named, may map[string]struct{}
 }
 
 // AllLabels are the hints of a log query.
@@ -52,14 +55,36 @@ func NeededLabels(names []string) *Hints {
 		if !h.needs(n) {
 			h.Names = append(h.Names, n)
 		}
+		if len(h.Names) > mapItems {
+			h.index()
+		}
 	}
 	return h
+}
+
+// index makes the maps of the names, or adds the last to them.
+func (h *Hints) index() {
+	fresh := h.Names[len(h.Names)-1:]
+	if h.named == nil {
+		h.named, h.may = map[string]struct{}{}, map[string]struct{}{}
+		fresh = h.Names
+	}
+	for _, n := range fresh {
+		h.named[n], h.may[n] = struct{}{}, struct{}{}
+		if bare, ok := strings.CutSuffix(n, extractedSuffix); ok {
+			h.may[bare] = struct{}{}
+		}
+	}
 }
 
 // None says that no label is needed, not even the errors.
 func (h *Hints) None() bool { return !h.All && len(h.Names) == 0 }
 
 func (h *Hints) needs(name string) bool {
+	if h.named != nil {
+		_, ok := h.named[name]
+		return ok
+	}
 	for _, n := range h.Names {
 		if n == name {
 			return true
@@ -74,6 +99,10 @@ func (h *Hints) needs(name string) bool {
 func (h *Hints) mayNeed(name string) bool {
 	if h.All {
 		return true
+	}
+	if h.may != nil {
+		_, ok := h.may[name]
+		return ok
 	}
 	for _, n := range h.Names {
 		if n == name || len(n) == len(name)+len(extractedSuffix) && strings.HasPrefix(n, name) && strings.HasSuffix(n, extractedSuffix) {

@@ -158,6 +158,9 @@ func (t *lineTemplate) run(ts int64, line string, b *Builder) (string, error) {
 		}
 		return b.tail(n), nil
 	}
+	if !b.watch.spend(pairWork * len(b.pairs)) {
+		return "", b.watch.err
+	}
 	b.snapshot(t.vars)
 	return t.execute(ts, line, b, t.vars)
 }
@@ -165,6 +168,7 @@ func (t *lineTemplate) run(ts int64, line string, b *Builder) (string, error) {
 // execute makes the text from these labels.
 func (t *lineTemplate) execute(ts int64, line string, b *Builder, vars map[string]string) (string, error) {
 	t.state.ts, t.state.line, t.state.loops = ts, line, 0
+	t.state.watch = &b.watch
 	t.out = t.out[:0]
 	if err := t.tmpl.Execute(&t.out, vars); err != nil {
 		return "", err

@@ -2,6 +2,7 @@ package stage
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -41,7 +42,8 @@ type templateState struct {
 	ts      int64
 	loops   int
 	now     func() time.Time
-	regexps map[string]*regexp.Regexp
+	regexps map[string]*watchedRegexp
+	watch   *watch
 }
 
 // funcs returns all functions of a template. Those that can make much text of
@@ -109,19 +111,22 @@ func (s *templateState) countLoop() (string, error) {
 	if s.loops++; s.loops > maxTemplateLoops {
 		return "", fmt.Errorf("the template loops more than %d times", maxTemplateLoops)
 	}
+	if !s.watch.spend(rowWork) {
+		return "", s.watch.err
+	}
 	return "", nil
 }
 
-func (s *templateState) compile(expr string) (*regexp.Regexp, error) {
+func (s *templateState) compile(expr string) (*watchedRegexp, error) {
 	if re, ok := s.regexps[expr]; ok {
 		return re, nil
 	}
-	re, err := regexp.Compile(expr)
+	re, err := compileRegexp(expr)
 	if err != nil {
 		return nil, err
 	}
 	if s.regexps == nil || len(s.regexps) >= maxCachedRegexps {
-		s.regexps = map[string]*regexp.Regexp{}
+		s.regexps = map[string]*watchedRegexp{}
 	}
 	s.regexps[expr] = re
 	return re, nil
@@ -150,11 +155,43 @@ func (s *templateState) boundedRegexp(expr, text, repl string) (*regexp.Regexp, 
 	if err != nil {
 		return nil, err
 	}
+	n, err := s.matches(re, text)
+	if err != nil {
+		return nil, err
+	}
 	grow := len(repl) + strings.Count(repl, "$")*len(text)
-	if grow > 0 && len(re.FindAllStringIndex(text, 16*maxTemplateText/grow+2)) > 16*maxTemplateText/grow+1 {
+	if grow > 0 && n > 16*maxTemplateText/grow+1 {
 		return nil, errTemplateText
 	}
-	return re, nil
+	return re.re, nil
+}
+
+// errEnded leaves a function of package regexp that calls back.
+var errEnded = errors.New("the query has been given up")
+
+// matches counts the matches in text. Each can take a walk to its end, a million
+// of them hours: it looks at the watch between any two.
+func (s *templateState) matches(re *watchedRegexp, text string) (n int, err error) {
+	if !s.watch.spend(len(text)) {
+		return 0, s.watch.err
+	}
+	if re.long(text) {
+		return 0, fmt.Errorf("the regular expression is too large for a text of %d bytes", len(text))
+	}
+	defer func() {
+		if v := recover(); v == errEnded { //nolint:errorlint // the very value
+			err = s.watch.err
+		} else if v != nil {
+			panic(v)
+		}
+	}()
+	re.re.ReplaceAllStringFunc(text, func(string) string {
+		if n++; !s.watch.spend(len(text)) {
+			panic(errEnded)
+		}
+		return ""
+	})
+	return n, nil
 }
 
 func (s *templateState) count(expr, text string) (int, error) {
@@ -162,7 +199,7 @@ func (s *templateState) count(expr, text string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return len(re.FindAllStringIndex(text, -1)), nil
+	return s.matches(re, text)
 }
 
 func boundedText(s string) (string, error) {

@@ -68,7 +68,7 @@ func appendTrials(stages []Stage, rest []logql.Stage) ([]Stage, error) {
 // looksAtError says whether p reads __error__.
 func looksAtError(p predicate) bool {
 	switch p := p.(type) {
-	case stringFilter:
+	case *stringFilter:
 		return p.m.Name == ErrorLabel
 	case andFilter:
 		return looksAtError(p.left) || looksAtError(p.right)
