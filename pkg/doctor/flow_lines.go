@@ -42,11 +42,15 @@ func lineChecks() []Check {
 
 // unasked is the answer when the collector did not answer.
 func unasked(s *snapshot.Snapshot) []Finding {
-	if err := s.Flow().Err; err != nil {
-		line, _, _ := strings.Cut(err.Error(), "\n")
-		return []Finding{{Status: Skip, Detail: "the collector could not be asked: " + line}}
+	return notAsked(s.Flow().Err)
+}
+
+func notAsked(err error) []Finding {
+	if err == nil {
+		return nil
 	}
-	return nil
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return []Finding{{Status: Skip, Detail: "the collector could not be asked: " + line}}
 }
 
 func total(m map[string]float64) float64 {
@@ -116,6 +120,9 @@ func checkSilent(s *snapshot.Snapshot) []Finding {
 
 func checkGaps(s *snapshot.Snapshot) []Finding {
 	if out := unasked(s); out != nil {
+		return out
+	}
+	if out := notAsked(s.Flow().GapsErr); out != nil {
 		return out
 	}
 	var namespaces []string

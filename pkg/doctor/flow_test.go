@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -41,6 +42,7 @@ func flowCases() []testCase {
 		{name: "silent", code: "LS1003", expect: []expectation{{"LS1003", Warning, "no line in 15m0s, 14400 in a day; 1 pods run"}}, build: with(func(f *snapshot.FlowResult) { f.Recent = nil })},
 		{name: "quiet by habit", code: "LS1003", build: quiet},
 		{name: "gap", code: "LS1007", expect: []expectation{{"LS1007", Warning, "2 gaps in a day"}}, build: with(func(f *snapshot.FlowResult) { f.Gaps["shop"] = 2 })},
+		{name: "gaps not counted", code: "LS1007", expect: []expectation{{"LS1007", Skip, "deadline"}}, build: with(func(f *snapshot.FlowResult) { f.GapsErr = context.DeadlineExceeded })},
 		{name: "full", code: "LS0902", expect: []expectation{{"LS0902", Error, "nothing is stored: 100.0 MiB"}}, build: with(func(f *snapshot.FlowResult) { f.DiskFull = true })},
 	}
 	for _, code := range []string{"LS1002", "LS1003", "LS1007", "LS0902"} {

@@ -20,7 +20,9 @@ type FlowResult struct {
 	Recent, Long map[string]float64
 	// Gaps are the marked gaps of the last day per namespace: places where lines
 	// may be missing because a log file was rotated away or could not be read.
-	Gaps map[string]float64
+	// GapsErr says why they could not be counted.
+	Gaps    map[string]float64
+	GapsErr error
 	// Oldest is the time of the oldest line that is stored.
 	Oldest time.Time
 	// DiskBytes is what the store occupies, DiskFull says that it cannot write.
