@@ -28,7 +28,7 @@ func storageChecks() []Check {
 			Code: "LS0904", Severity: Warning, Title: "old logs are deleted",
 			Explain: "Loki keeps everything for ever unless loki.limits_config.retention_period is set and the compactor deletes (retention_enabled with delete_request_store). The volume fills up, and Loki stops writing.",
 			Fix:     "loki.limits_config.retention_period: 168h, loki.compactor: {retention_enabled: true, delete_request_store: filesystem}",
-			Needs:   releases, Applies: hasLokiChart, Run: onCharts(retention),
+			Needs:   releases, Uses: []snapshot.Input{snapshot.ConfigMaps}, Applies: hasLokiConfig, Run: onConfigMaps(onCharts(retention), configRetention),
 		},
 		{
 			Code: "LS0905", Severity: Warning, Title: "logs outlive the pod",
@@ -46,7 +46,7 @@ func storageChecks() []Check {
 			Code: "LS0907", Severity: Warning, Title: "the schema is the current one",
 			Explain: "The last period of loki.schemaConfig says how new data is stored. Structured metadata and new versions of Loki need the tsdb store with schema v13; older stores are deprecated. A change needs a new period that begins in the future.",
 			Fix:     "add a period: {from: \"<a coming day>\", store: tsdb, object_store: <as before>, schema: v13, index: {prefix: index_, period: 24h}}",
-			Needs:   releases, Applies: hasLokiChart, Run: onCharts(oldSchema),
+			Needs:   releases, Uses: []snapshot.Input{snapshot.ConfigMaps}, Applies: hasLokiConfig, Run: onConfigMaps(onCharts(oldSchema), configSchema),
 		},
 	}, roomChecks()...)
 }
