@@ -55,12 +55,9 @@ type tail struct {
 var errShuttingDown = errors.New("the collector is shutting down")
 
 // openTail checks the request, subscribes, and then reads the stored entries:
-// in this order nothing is lost in between. What was stored before the
-// subscription is seen by the query, also where it shares the answer of an equal
-// one that began earlier (two tails at the same nanosecond, or with a clock that
-// stands): the engine lets it join only as long as nothing has changed in the
-// range since that one began to read, see engine.Reviser. What is stored after
-// the subscription comes through it, and both may have it, see tail.seen.
+// in this order nothing is lost in between. It rests on the query reading after
+// the subscription, so that it must not share the answer of an equal one that
+// began before. What is stored meanwhile may come with both, see tail.seen.
 func (s *Server) openTail(ctx context.Context, r *http.Request, b *backend) (*tail, error) {
 	p := s.params(r)
 	asked, err := p.tail()
@@ -80,6 +77,7 @@ func (s *Server) openTail(ctx context.Context, r *http.Request, b *backend) (*ta
 	res, err := s.evaluate(ctx, b.engine.Range, engine.Params{
 		Query: p.Get("query"), Start: min(asked.start, end), End: end,
 		Step: time.Second, Limit: asked.limit, Direction: model.Backward,
+		Alone: true,
 	})
 	if err != nil {
 		return nil, errors.Join(err, sub.Close())

@@ -138,6 +138,9 @@ type Params struct {
 	PartialSeries bool
 	// NoCache evaluates everything, and keeps nothing.
 	NoCache bool
+	// Alone keeps the query from sharing the answer of one that waits or runs
+	// already: it reads everything after the call.
+	Alone bool
 	// Turn, if set, is called before the query reads anything and returns when it
 	// may; done is called at its end. Of identical queries that run as one, that
 	// of the first is called. The context ends when nobody waits for the answer.

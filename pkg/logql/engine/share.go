@@ -63,7 +63,7 @@ func (e *Engine) shared(ctx context.Context, p Params, key string, rng model.Tim
 	fs := &e.flights
 	fs.mu.Lock()
 	f, ok := fs.m[key]
-	if ok = ok && e.mayJoin(f, rng); ok {
+	if ok = ok && !p.Alone && e.mayJoin(f, rng); ok {
 		f.waiters++
 		e.metrics.shared.Inc()
 	} else {

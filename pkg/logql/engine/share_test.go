@@ -103,6 +103,26 @@ func eachQuery(t *testing.T, f func(t *testing.T, s *gatedStore, e *Engine, p Pa
 	}
 }
 
+// TestAloneJoinsNobody checks that a query that must read after its call does so,
+// and that others may share its answer.
+func TestAloneJoinsNobody(t *testing.T) {
+	eachQuery(t, func(t *testing.T, s *gatedStore, e *Engine, p Params) {
+		alone := p
+		alone.Alone = true
+		all := []*asked{ask(e, p), ask(e, alone), ask(e, p)}
+		if n := s.selects.Load(); n != 2 {
+			t.Errorf("%d selects", n)
+		}
+		close(s.gate)
+		for _, a := range all {
+			if <-a.done; a.err != nil {
+				t.Error(a.err)
+			}
+			a.res.Release()
+		}
+	})
+}
+
 // TestIdenticalQueriesRunOnce checks that they share one answer, however they
 // are written, and that others do not.
 func TestIdenticalQueriesRunOnce(t *testing.T) {
@@ -344,7 +364,7 @@ func TestReads(t *testing.T) {
 // TestShareKey checks that whatever changes an answer is in the key.
 func TestShareKey(t *testing.T) {
 	// Start and End are aligned, the query is printed: both come apart.
-	inAnotherForm := map[string]bool{"Query": true, "Start": true, "End": true, "Turn": true, "Hold": true}
+	inAnotherForm := map[string]bool{"Query": true, "Start": true, "End": true, "Turn": true, "Hold": true, "Alone": true}
 	base := shareKey("k", "q", Params{}, 1, 2)
 	params := reflect.TypeFor[Params]()
 	for i := range params.NumField() {
