@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 )
@@ -86,10 +87,27 @@ func readLokiEnv(get func(string) string) (lokiEnv, error) {
 	if e.authorization, err = readAuthorization(get); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, e.checkHeaders()...)
 	if err := errors.Join(errs...); err != nil {
 		return e, &usageError{fmt.Errorf("environment: %w", err)}
 	}
 	return e, nil
+}
+
+// checkHeaders says it better than net/http, which would call it a failure to
+// reach the server. A value with the newline of a file is the usual mistake.
+func (e *lokiEnv) checkHeaders() (errs []error) {
+	for _, v := range []struct{ name, value string }{
+		{"LOKI_ORG_ID", e.orgID}, {"LOKI_QUERY_TAGS", e.queryTags}, {"LOKI_BEARER_TOKEN", e.authorization},
+	} {
+		if strings.ContainsFunc(v.value, unicode.IsControl) {
+			errs = append(errs, fmt.Errorf("%s has a line break or another control character in it", v.name))
+		}
+	}
+	if strings.ContainsFunc(e.authHeader, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }) {
+		errs = append(errs, fmt.Errorf("LOKI_AUTH_HEADER=%q is not the name of a header", e.authHeader))
+	}
+	return errs
 }
 
 // readAuthorization makes the header's value of the one way that is set.

@@ -197,6 +197,8 @@ func TestLokiEnv(t *testing.T) {
 		"half a pair":    {[]string{"LOKI_CLIENT_CERT_PATH=x"}, "", "", "go together"},
 		"not a bool":     {[]string{"LOKI_TLS_SKIP_VERIFY=perhaps"}, "", "", "LOKI_TLS_SKIP_VERIFY"},
 		"not a number":   {[]string{"LOKI_CLIENT_RETRIES=-1"}, "", "", "LOKI_CLIENT_RETRIES"},
+		"two lines":      {[]string{"LOKI_BEARER_TOKEN=hunter2\n"}, "", "", "LOKI_BEARER_TOKEN has a line break"},
+		"no header":      {[]string{"LOKI_AUTH_HEADER=X Auth"}, "", "", "LOKI_AUTH_HEADER"},
 		"no certificate": {[]string{"LOKI_CA_CERT_PATH=" + tokenFile}, "", "", "there is no certificate"},
 	} {
 		t.Run(name, func(t *testing.T) {

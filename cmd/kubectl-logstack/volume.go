@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
 	"github.com/prometheus/prometheus/model/labels"
@@ -170,20 +171,45 @@ func printVolume(a *app, series []lokiapi.Series) error {
 	for _, n := range names {
 		header = append(header, strings.ToUpper(n))
 	}
-	header = append(header, "BYTES", "SHARE", "")
-	const barWidth = 24
+	header = append(header, "BYTES", "SHARE")
 	rows := make([][]string, len(series))
 	for i, s := range series {
 		for _, n := range names {
 			rows[i] = append(rows[i], orDash(a.out().Cell(s.Labels.Get(n))))
 		}
-		rows[i] = append(rows[i], formatBytes(value(s)), fmt.Sprintf("%.0f %%", 100*value(s)/max(total, 1)), output.HBar(value(s)/max(most, 1), barWidth, a.out()))
+		rows[i] = append(rows[i], formatBytes(value(s)), fmt.Sprintf("%.0f %%", 100*value(s)/max(total, 1)))
+	}
+	if bar := barWidth(header, rows, a.out().Width); bar > 0 {
+		header = append(header, "")
+		for i, s := range series {
+			rows[i] = append(rows[i], output.HBar(value(s)/max(most, 1), bar, a.out()))
+		}
 	}
 	if err := output.Table(a.Out, header, rows); err != nil {
 		return err
 	}
 	fmt.Fprintf(a.ErrOut, "together %s\n", formatBytes(total))
 	return nil
+}
+
+// barWidth is what a terminal of a width leaves for bars behind the other
+// columns; bars of a few columns tell nothing.
+func barWidth(header []string, rows [][]string, width int) int {
+	const least, most = 8, 24
+	if width <= 0 {
+		return most
+	}
+	for c := range header {
+		longest := utf8.RuneCountInString(header[c])
+		for _, r := range rows {
+			longest = max(longest, utf8.RuneCountInString(r[c]))
+		}
+		width -= longest + 2
+	}
+	if width < least {
+		return 0
+	}
+	return min(width, most)
 }
 
 // orDash fills a cell of a table that would be empty.
