@@ -63,7 +63,7 @@ func TestMainJob(t *testing.T) {
 		}{
 			{[]string{"query", `{namespace="x"} |= `}, 2, "^"},
 			{[]string{"query", `{namespace="x"}`, "--since", "yesterday"}, 2, "--since"},
-			{[]string{"query", `{namespace="x"}`, "-o", "xml"}, 2, "text, raw"},
+			{[]string{"query", `{namespace="x"}`, "-o", "xml"}, 2, "raw, jsonl"},
 			{[]string{"query", `{namespace="x"}`, "--service", "nowhere/nothing"}, 3, "no Service nothing"},
 			{[]string{"query", `{namespace="x"}`, "--context", "nope"}, 3, "nope"},
 			{[]string{"logs", "svc/x"}, 2, "deploy"},
