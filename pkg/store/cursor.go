@@ -32,8 +32,8 @@ type cursor struct {
 	bound rowRef
 	taken int
 
-	// lines and meta belong to rows, from linesFrom on, when the text is kept;
-	// kept is its size.
+	// lines and meta belong to rows, from linesFrom on. They are in keptBuf when
+	// the text is kept, which takes kept bytes, and otherwise in the arena.
 	lines     []string
 	meta      []labels.Labels
 	linesFrom int
@@ -41,9 +41,8 @@ type cursor struct {
 	keptBuf   []byte
 	dead      bool // the text turned out to be damaged
 
-	// used while a batch is filled: the rows [first, pos) are in it.
-	first   int
-	inBatch bool
+	rowBytes int // estimate of the text of a row
+	piece    int // number of the last piece of a batch that has rows of this cursor
 }
 
 // reader decodes parts for one iterator: it owns the decoder and the budget.
@@ -68,24 +67,35 @@ type reader struct {
 	numbers []uint32 // of rows that were chosen, sorted
 	place   []uint32 // of rows among them
 
-	keep     int // bytes of text that may still be kept
-	arena    []byte
-	freeBufs [][]byte
-	maxRows  int // row references over all cursors
-	open     int // cursors
+	keep      int // bytes of text that may still be kept
+	freeBufs  [][]byte
+	freeBytes int
+	// arena holds text that cannot be kept, for one piece of a batch. It is never
+	// larger than arenaMax, or one row if that is longer, and never grows while it
+	// is in use. arenaUsed counts what belongs to the text, too.
+	arena     []byte
+	arenaMax  int
+	arenaUsed int
+	maxRows   int // row references over all cursors
+	open      int // cursors
 }
 
 func newReader(src *sources, backward, noText bool, opts *Options) *reader {
 	return &reader{
 		src: src, backward: backward, noText: noText,
-		keep: opts.residentBytes(), maxRows: opts.cursorRows(),
+		keep: opts.residentBytes(), arenaMax: opts.arenaBytes(), maxRows: opts.cursorRows(),
 	}
+}
+
+// divide makes the reader one of n that have the memory of one together.
+func (r *reader) divide(n int) {
+	r.keep, r.arenaMax, r.maxRows = r.keep/n, r.arenaMax/n, r.maxRows/n
 }
 
 // reuse takes over the memory of a reader that has come to its end.
 func (r *reader) reuse(o *reader) {
 	r.dec, r.decoded, r.times, r.runBuf, r.tmp = o.dec, o.decoded, o.times, o.runBuf, o.tmp
-	r.keys, r.numbers, r.place, r.arena, r.freeBufs = o.keys, o.numbers, o.place, o.arena[:0], o.freeBufs
+	r.keys, r.numbers, r.place, r.arena, r.freeBufs, r.freeBytes = o.keys, o.numbers, o.place, o.arena[:0], o.freeBufs, o.freeBytes
 }
 
 // before says whether row a of a part comes before row b in the reader's order.
@@ -121,8 +131,10 @@ func (r *reader) load(c *cursor) error {
 	c.rows = append(c.rows, q.rows...)
 	if q.text != nil && len(c.rows) > 0 {
 		// The text has been decoded to look for needles: keep it if that is possible.
-		c.first = 0
-		r.keepText(c, *q.text, len(c.rows))
+		r.keepText(c, *q.text, 0, len(c.rows))
+	}
+	if !r.noText && !r.noLines {
+		c.rowBytes = c.p.rowBytes()
 	}
 	return nil
 }
@@ -410,6 +422,7 @@ func (r *reader) runText(p *part) ([]byte, error) {
 func (r *reader) release(c *cursor) {
 	if c.keptBuf != nil {
 		r.freeBufs = append(r.freeBufs, c.keptBuf)
+		r.freeBytes += cap(c.keptBuf)
 	}
 	r.keep += c.kept
 	c.lines, c.meta, c.kept, c.keptBuf = nil, nil, 0, nil
@@ -464,8 +477,8 @@ func (l lineOf) hasMeta() bool {
 	return l.p.run.Meta != nil
 }
 
-// text decodes the lines of the cursor's rows [c.first, to).
-func (r *reader) text(c *cursor, to int) (lineOf, error) {
+// text decodes the lines of the cursor's rows [first, to).
+func (r *reader) text(c *cursor, first, to int) (lineOf, error) {
 	if c.p.blk == nil && r.noLines {
 		return lineOf{p: c.p, none: true}, nil
 	}
@@ -477,7 +490,7 @@ func (r *reader) text(c *cursor, to int) (lineOf, error) {
 	if err != nil {
 		return lineOf{}, err
 	}
-	rows := c.rows[c.first:to]
+	rows := c.rows[first:to]
 	lo, hi := rowRange(rows)
 	if 2*len(rows) >= hi-lo {
 		err := r.decode(c.p, cb, lo, hi, &chunk.Choice{})
@@ -490,59 +503,88 @@ func (r *reader) text(c *cursor, to int) (lineOf, error) {
 	return lineOf{rows: &r.decoded, place: r.places(r.numbers, c.p.chunk.Rows), none: r.noLines}, nil
 }
 
-// keepText copies the lines of the cursor's rows [c.first, to), if the budget
-// allows it.
-func (r *reader) keepText(c *cursor, l lineOf, to int) bool {
-	size := 0
-	for _, x := range c.rows[c.first:to] {
+// rowCost is what a copy of a row's text takes.
+func (l lineOf) rowCost(row uint32) int {
+	n := len(l.line(row)) + stringSize
+	if l.hasMeta() {
+		n += int(l.meta(row).ByteSize()) + stringSize
+	}
+	return n
+}
+
+const stringSize = 16
+
+// keepText copies the lines of the cursor's rows [first, to), if the budget allows
+// it.
+func (r *reader) keepText(c *cursor, l lineOf, first, to int) bool {
+	size, cost := 0, 0
+	for _, x := range c.rows[first:to] {
 		size += len(l.line(x.row))
+		if cost += l.rowCost(x.row); cost > r.keep {
+			return false
+		}
 	}
-	cost := size + 16*(to-c.first)
-	if cost > r.keep {
-		return false
-	}
-	r.keep -= cost
-	c.kept = cost
-	c.keptBuf = r.copyLines(c, l, r.buffer(size), to)
+	buf := r.buffer(size, r.keep-(cost-size))
+	c.kept = cost - size + cap(buf)
+	r.keep -= c.kept
+	c.keptBuf = copyLines(c, l, buf, first, to)
 	return true
 }
 
-// fetch makes the lines of the cursor's rows [c.first, c.pos) available and
-// returns them with their metadata (nil if there is none). It keeps the lines of
-// its other rows, too, while the budget allows, so that they are decoded once; a
-// reader that may stop soon begins with few of them.
-func (r *reader) fetch(c *cursor) ([]string, []labels.Labels, error) {
-	if c.pos > c.linesFrom+len(c.lines) || c.lines == nil {
-		r.release(c)
-		to := len(c.rows)
-		if r.lean > 0 {
-			to = min(to, c.pos+2*(c.taken+c.first))
-		}
-		l, err := r.text(c, to)
-		if err != nil {
-			return nil, nil, err
-		}
-		if !r.keepText(c, l, to) {
-			r.arena = r.copyLines(c, l, r.arena, c.pos)
+// spill copies the lines of the cursor's rows [first, to) into the arena, as far
+// as there is room. An empty arena has room for one row at least. expect is how
+// much text this piece of the batch is expected to have.
+func (r *reader) spill(c *cursor, l lineOf, first, to, expect int) {
+	if r.arenaUsed == 0 {
+		n := max(min(max(expect, minArena), r.arenaMax), l.rowCost(c.rows[first].row))
+		if cap(r.arena) < n || cap(r.arena) > max(n, r.arenaMax) {
+			r.arena = make([]byte, 0, n)
 		}
 	}
-	from, to := c.first-c.linesFrom, c.pos-c.linesFrom
-	lines := c.lines[from:to]
-	var meta []labels.Labels
-	if c.meta != nil {
-		meta = c.meta[from:to]
+	end := first
+	for ; end < to; end++ {
+		cost := l.rowCost(c.rows[end].row)
+		if r.arenaUsed+cost > cap(r.arena) {
+			break
+		}
+		r.arenaUsed += cost
 	}
-	if c.kept == 0 {
-		c.lines, c.meta = nil, nil // they are in the arena, for this batch only
-	}
-	return lines, meta, nil
+	r.arena = copyLines(c, l, r.arena, first, end)
 }
 
-// copyLines copies the lines of rows [c.first, to) behind buf.
-func (r *reader) copyLines(c *cursor, l lineOf, buf []byte, to int) []byte {
-	c.linesFrom = c.first
-	c.lines = make([]string, 0, to-c.first)
-	for _, x := range c.rows[c.first:to] {
+// fetch makes the lines of the cursor's rows from first on available, up to pos
+// or as far as the arena has room. It keeps the lines of its other rows, too,
+// while the budget allows, so that they are decoded once; a reader that may stop
+// soon begins with few of them.
+func (r *reader) fetch(c *cursor, first, expect int) error {
+	if c.kept > 0 && c.pos <= c.linesFrom+len(c.lines) {
+		return nil
+	}
+	r.release(c)
+	to := len(c.rows)
+	if r.lean > 0 {
+		to = min(to, c.pos+2*(c.taken+first))
+	}
+	keep := (to-first)*c.rowBytes <= r.keep
+	if !keep {
+		to = c.pos
+	}
+	l, err := r.text(c, first, to)
+	if err != nil {
+		return err
+	}
+	if !keep || !r.keepText(c, l, first, to) {
+		r.spill(c, l, first, c.pos, expect)
+	}
+	return nil
+}
+
+// copyLines copies the lines of rows [first, to) behind buf, which has room for
+// them.
+func copyLines(c *cursor, l lineOf, buf []byte, first, to int) []byte {
+	c.linesFrom = first
+	c.lines = make([]string, 0, to-first)
+	for _, x := range c.rows[first:to] {
 		s := l.line(x.row)
 		start := len(buf)
 		buf = append(buf, s...)
@@ -550,24 +592,35 @@ func (r *reader) copyLines(c *cursor, l lineOf, buf []byte, to int) []byte {
 		c.lines = append(c.lines, unsafe.String(unsafe.SliceData(b), len(b)))
 	}
 	if l.hasMeta() {
-		c.meta = make([]labels.Labels, 0, to-c.first)
-		for _, x := range c.rows[c.first:to] {
+		c.meta = make([]labels.Labels, 0, to-first)
+		for _, x := range c.rows[first:to] {
 			c.meta = append(c.meta, l.meta(x.row))
 		}
 	}
 	return buf
 }
 
-// buffer returns an empty buffer with room for n bytes.
-func (r *reader) buffer(n int) []byte {
+// buffer returns an empty buffer with room for n bytes and no more than most.
+// Buffers that are not in use count as kept: together with it they stay below
+// most, too.
+func (r *reader) buffer(n, most int) []byte {
 	for i, b := range r.freeBufs {
-		if cap(b) >= n {
+		if c := cap(b); c >= n && c <= most && c <= 2*n+minBuffer {
 			r.freeBufs = slices.Delete(r.freeBufs, i, i+1)
+			r.freeBytes -= c
 			return b[:0]
 		}
 	}
-	if k := len(r.freeBufs); k > 8 {
-		r.freeBufs = r.freeBufs[:k-1]
+	size := min(max(n, minBuffer), most)
+	for k := len(r.freeBufs) - 1; k >= 0 && (k >= 8 || r.freeBytes > most-size); k-- {
+		r.freeBytes -= cap(r.freeBufs[k])
+		r.freeBufs[k] = nil
+		r.freeBufs = r.freeBufs[:k]
 	}
-	return make([]byte, 0, max(n, 4<<10))
+	return make([]byte, 0, size)
 }
+
+const (
+	minBuffer = 4 << 10
+	minArena  = 64 << 10
+)

@@ -94,8 +94,10 @@
 // Options.MemoryLimit is divided: an eighth for the head at which it is flushed,
 // half as much again while a flush is running, after which writers wait; an
 // eighth for the decoded text that one reader keeps, a sixteenth for its row
-// references. A reader that needs more chunk blocks at a time than fit decodes
-// them again instead. Encoding takes about 10 MiB, writing a label index 20 MiB,
+// references, a sixteenth for text that it collects for one batch beside that.
+// Readers of one SelectSplit share these. A reader that needs more chunk blocks at
+// a time than fit decodes them again instead; where lines are long a batch ends
+// early, but has one row at least. Encoding takes about 10 MiB, writing a label index 20 MiB,
 // for a moment. The garbage collector's slack is the caller's: set GOMEMLIMIT.
 //
 // # What goes wrong

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"io"
+	"slices"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -39,17 +40,22 @@ type merge struct {
 	*reader
 	heap    []*item
 	retired []*cursor // their text is part of the last batch
-	inBatch []*cursor
-	want    int // rows of the next batch
+	want    int       // rows of the next batch
 	maxWant int
 	spilled bool // the last batch had text that could not be kept
 
-	batch  model.EntryBatch // all rows that have been merged
-	refs   []batchRow
-	handed int              // rows of batch that have been handed out
-	out    model.EntryBatch // what Next returned, a part of batch
-	rows   int              // limit of out
-	err    error
+	// batch are all rows that have been merged. Their text comes in pieces, as much
+	// as may be held at a time: the rows before ready have theirs or had it, those
+	// before handed have been handed out.
+	batch         model.EntryBatch
+	refs          []batchRow
+	handed, ready int
+	hasMeta       bool             // a row of the piece at hand has metadata
+	piece         int              // its number
+	bytes         int              // estimate of the text of all rows
+	out           model.EntryBatch // what Next returned, a part of batch
+	rows          int              // limit of out
+	err           error
 }
 
 // batchRow says where the text of a row of the batch comes from.
@@ -58,11 +64,11 @@ type batchRow struct {
 	idx uint32 // in the cursor's rows
 }
 
-func newMerge(r *reader, batchRows int, opts *Options) *merge {
+func newMerge(r *reader, batchRows int) *merge {
 	if batchRows <= 0 {
 		batchRows = defaultBatchRows
 	}
-	m := &merge{reader: r, rows: batchRows, want: batchRows, maxWant: max(batchRows, opts.arenaBytes()/256)}
+	m := &merge{reader: r, rows: batchRows, want: batchRows, maxWant: max(batchRows, r.arenaMax/512)}
 	for _, lb := range r.src.blocks {
 		it := &item{kind: itemBlock, ts: lb.blk.Meta.MinTime, lazy: lb}
 		if r.backward {
@@ -158,16 +164,16 @@ func (m *merge) second() *item {
 
 // Next implements model.BatchIterator.
 func (m *merge) Next(ctx context.Context) (*model.EntryBatch, error) {
-	for m.err == nil && m.handed == len(m.batch.Timestamps) {
+	for m.err == nil && m.handed == m.ready {
 		if m.err = ctx.Err(); m.err == nil {
 			m.err = m.fill(ctx)
 		}
 	}
-	if m.err != nil && m.handed == len(m.batch.Timestamps) {
+	if m.err != nil && m.handed == m.ready {
 		return nil, m.err
 	}
 	from := m.handed
-	to := min(from+m.rows, len(m.batch.Timestamps))
+	to := min(from+m.rows, m.ready)
 	m.handed = to
 	m.out = model.EntryBatch{
 		Streams:     m.src.table.labels,
@@ -176,30 +182,40 @@ func (m *merge) Next(ctx context.Context) (*model.EntryBatch, error) {
 	if len(m.batch.Lines) > 0 {
 		m.out.Lines = m.batch.Lines[from:to]
 	}
-	if len(m.batch.Metadata) > 0 {
+	if m.hasMeta {
 		m.out.Metadata = m.batch.Metadata[from:to]
 	}
 	return &m.out, nil
 }
 
-// fill merges the next rows into the batch. It may come back with none.
+// fill gets the text of more rows of the batch, or merges the next rows into it
+// when there are none. It may come back with nothing.
 func (m *merge) fill(ctx context.Context) error {
+	if m.ready < len(m.refs) {
+		return m.texts()
+	}
 	m.recycle()
-	for len(m.refs) < m.want && len(m.heap) > 0 {
+	for !m.full() && len(m.heap) > 0 {
 		if err := m.step(ctx); err != nil {
 			return err
 		}
 	}
-	if len(m.refs) == 0 {
-		if len(m.heap) == 0 {
-			return io.EOF
-		}
+	switch {
+	case len(m.refs) > 0 && m.noText:
+		m.ready = len(m.refs)
 		return nil
+	case len(m.refs) > 0:
+		return m.texts()
+	case len(m.heap) == 0:
+		return io.EOF
 	}
-	if m.noText {
-		return nil
-	}
-	return m.texts()
+	return nil
+}
+
+// full says that the batch has rows enough, or so many long ones that looking
+// further ahead is of no use.
+func (m *merge) full() bool {
+	return len(m.refs) >= m.want || m.bytes >= m.arenaMax
 }
 
 // recycle forgets the last batch.
@@ -210,8 +226,7 @@ func (m *merge) recycle() {
 	m.retired = m.retired[:0]
 	m.batch.Reset()
 	m.refs = m.refs[:0]
-	m.handed = 0
-	m.arena = m.arena[:0]
+	m.handed, m.ready, m.bytes = 0, 0, 0
 	if m.spilled {
 		// Every batch decodes the same chunk blocks again: make it worth it.
 		m.want = min(4*m.want, m.maxWant)
@@ -263,16 +278,13 @@ func (m *merge) setKey(it *item) {
 // take moves rows of the top cursor to the batch as long as it stays the top.
 func (m *merge) take(top *item) error {
 	c := top.cur
-	if !c.inBatch && !m.noText {
-		c.inBatch, c.first = true, c.pos
-		m.inBatch = append(m.inBatch, c)
-	}
 	next := m.second()
 	for {
 		x := c.rows[c.pos]
 		m.refs = append(m.refs, batchRow{cur: c, idx: uint32(c.pos)})
 		m.batch.StreamIndex = append(m.batch.StreamIndex, x.id)
 		m.batch.Timestamps = append(m.batch.Timestamps, x.ts)
+		m.bytes += c.rowBytes
 		c.pos++
 		if c.pos == len(c.rows) {
 			return m.exhausted(top)
@@ -282,7 +294,7 @@ func (m *merge) take(top *item) error {
 			m.fix()
 			return nil
 		}
-		if len(m.refs) >= m.want {
+		if m.full() {
 			return nil
 		}
 	}
@@ -313,82 +325,98 @@ func (m *merge) exhausted(top *item) error {
 	return nil
 }
 
-// texts fills the lines of the batch, part by part.
+// texts fills the lines of the next rows of the batch: as many as there is memory
+// for, at least one.
 func (m *merge) texts() error {
-	n := len(m.refs)
-	if cap(m.batch.Lines) < n {
-		m.batch.Lines = make([]string, n)
+	from, n := m.ready, len(m.refs)
+	expect := int(int64(m.bytes) * int64(n-from) / int64(n))
+	if from > 0 { // it was less than necessary
+		expect = max(expect, 2*cap(m.arena))
 	}
-	m.batch.Lines = m.batch.Lines[:n]
-	type fetched struct {
-		lines []string
-		meta  []labels.Labels
-	}
-	got := make(map[*cursor]fetched, len(m.inBatch))
-	withMeta, dead := false, false
-	for _, c := range m.inBatch {
-		c.inBatch = false
-		lines, meta, err := m.fetch(c)
-		if err != nil {
-			if err = m.src.damaged(c.p, err); err != nil {
+	m.arena, m.arenaUsed, m.hasMeta = m.arena[:0], 0, false
+	m.piece++
+	m.batch.Lines = slices.Grow(m.batch.Lines[:0], n)[:n]
+	m.batch.Metadata = m.batch.Metadata[:0]
+	i, dead := from, false
+	for ; i < n; i++ {
+		c := m.refs[i].cur
+		if c.piece != m.piece {
+			c.piece = m.piece
+			if err := m.begin(c, int(m.refs[i].idx), expect+expect/8); err != nil {
 				return err
 			}
-			c.dead, dead = true, true
 		}
-		m.spilled = m.spilled || c.kept == 0 && !c.dead
-		withMeta = withMeta || meta != nil
-		got[c] = fetched{lines, meta}
-	}
-	m.inBatch = m.inBatch[:0]
-	if withMeta {
-		if cap(m.batch.Metadata) < n {
-			m.batch.Metadata = make([]labels.Labels, n)
-		}
-		m.batch.Metadata = m.batch.Metadata[:n]
-		clear(m.batch.Metadata)
-	}
-	var last *cursor
-	var f fetched
-	someMeta := false
-	for i, ref := range m.refs {
-		c := ref.cur
 		if c.dead {
+			dead = true
 			continue
 		}
-		if c != last {
-			last, f = c, got[c]
+		k := int(m.refs[i].idx) - c.linesFrom
+		if k >= len(c.lines) {
+			break // the arena is full
 		}
-		k := int(ref.idx) - c.first
-		m.batch.Lines[i] = f.lines[k]
-		if f.meta != nil {
-			m.batch.Metadata[i] = f.meta[k]
-			someMeta = someMeta || !f.meta[k].IsEmpty()
+		m.batch.Lines[i] = c.lines[k]
+		if c.meta != nil {
+			m.setMeta(i, c.meta[k])
 		}
 	}
-	if !someMeta {
-		m.batch.Metadata = m.batch.Metadata[:0]
-	}
+	m.ready = i
 	if dead {
-		m.dropDead()
+		m.dropDead(from)
 	}
 	return nil
 }
 
-// dropDead removes the rows of parts whose text is damaged.
-func (m *merge) dropDead() {
-	k := 0
-	for i, ref := range m.refs {
-		if ref.cur.dead {
+// begin gets the text of a cursor's rows from first on, for a piece of the batch.
+func (m *merge) begin(c *cursor, first, expect int) error {
+	if c.dead {
+		return nil
+	}
+	if err := m.fetch(c, first, expect); err != nil {
+		if err = m.src.damaged(c.p, err); err != nil {
+			return err
+		}
+		c.dead = true
+		return nil
+	}
+	m.spilled = m.spilled || c.kept == 0
+	return nil
+}
+
+// setMeta sets the metadata of row i, of which most batches have none.
+func (m *merge) setMeta(i int, ls labels.Labels) {
+	if !m.hasMeta {
+		if ls.IsEmpty() {
+			return
+		}
+		n := len(m.refs)
+		m.batch.Metadata = slices.Grow(m.batch.Metadata[:0], n)[:n]
+		clear(m.batch.Metadata)
+		m.hasMeta = true
+	}
+	m.batch.Metadata[i] = ls
+}
+
+// dropDead removes the rows from the given one on that belong to parts whose text
+// is damaged.
+func (m *merge) dropDead(from int) {
+	k, ready := from, m.ready
+	for i := from; i < len(m.refs); i++ {
+		if m.refs[i].cur.dead {
+			if i < ready {
+				m.ready--
+			}
 			continue
 		}
+		m.refs[k] = m.refs[i]
 		m.batch.StreamIndex[k], m.batch.Timestamps[k], m.batch.Lines[k] = m.batch.StreamIndex[i], m.batch.Timestamps[i], m.batch.Lines[i]
-		if len(m.batch.Metadata) > 0 {
+		if m.hasMeta {
 			m.batch.Metadata[k] = m.batch.Metadata[i]
 		}
 		k++
 	}
+	m.refs = m.refs[:k]
 	m.batch.StreamIndex, m.batch.Timestamps, m.batch.Lines = m.batch.StreamIndex[:k], m.batch.Timestamps[:k], m.batch.Lines[:k]
-	if len(m.batch.Metadata) > 0 {
+	if m.hasMeta {
 		m.batch.Metadata = m.batch.Metadata[:k]
 	}
 }
@@ -401,7 +429,7 @@ func (m *merge) Close() error {
 	if m.err == nil {
 		m.err = io.EOF
 	}
-	m.heap, m.refs, m.retired, m.inBatch = nil, nil, nil, nil
-	m.batch, m.handed = model.EntryBatch{}, 0
+	m.heap, m.refs, m.retired = nil, nil, nil
+	m.batch, m.handed, m.ready = model.EntryBatch{}, 0, 0
 	return nil
 }

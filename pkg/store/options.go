@@ -167,7 +167,12 @@ func (o *Options) residentBytes() int {
 
 // arenaBytes is the text that one reader collects at a time when it reads from
 // more chunk blocks than it can keep.
-func (o *Options) arenaBytes() int { return int(o.MemoryLimit / 32) }
+func (o *Options) arenaBytes() int {
+	if o.readerBytes > 0 {
+		return o.readerBytes / 2
+	}
+	return int(o.MemoryLimit / 16)
+}
 
 // cursorRows is the number of row references that one reader keeps, over all
 // chunk blocks it reads from at a time.

@@ -106,7 +106,7 @@ func (rw *rewriter) merge(ctx context.Context, src *sources, total int64) error 
 		r.reuse(rw.reader)
 	}
 	rw.reader = r
-	it := newMerge(r, 0, &rw.db.opts)
+	it := newMerge(r, 0)
 	for {
 		b, err := it.Next(ctx)
 		if errors.Is(err, io.EOF) {

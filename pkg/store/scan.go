@@ -19,7 +19,6 @@ import (
 // (late entries, flushes that overlap) are merged.
 type scan struct {
 	*reader
-	opts *Options
 	rows int // limit of a batch, 0 for none
 	// share is which of the shares this scan reads; shares is 0 for all.
 	share, shares uint64
@@ -40,8 +39,8 @@ type span struct {
 	parts  []*part
 }
 
-func newScan(r *reader, batchRows int, opts *Options) *scan {
-	s := &scan{reader: r, opts: opts, rows: batchRows}
+func newScan(r *reader, batchRows int) *scan {
+	s := &scan{reader: r, rows: batchRows}
 	var spans []span
 	for _, lb := range r.src.blocks {
 		spans = append(spans, span{closedRange{lb.blk.Meta.MinTime, lb.blk.Meta.MaxTime}, []lazyBlock{lb}, nil})
@@ -221,6 +220,7 @@ func (s *scan) Next(ctx context.Context) (*model.EntryBatch, error) {
 				s.err = err
 				break
 			}
+			s.reuse(s.merging.reader)
 			s.merging = nil
 			continue
 		}
@@ -248,7 +248,7 @@ func (s *scan) advance(ctx context.Context) error {
 	sub.parts, sub.blocks = t, nil
 	r := *s.reader
 	r.src = &sub
-	s.merging = newMerge(&r, s.rows, s.opts)
+	s.merging = newMerge(&r, s.rows)
 	return nil
 }
 

@@ -87,10 +87,10 @@ func (db *DB) Select(ctx context.Context, req model.SelectRequest) (model.BatchI
 	r.noLines, r.step = req.NoLines && len(src.needles) == 0, countStepOf(&req)
 	var it model.BatchIterator
 	if req.Unordered {
-		it = newScan(r, req.BatchRows, &db.opts)
+		it = newScan(r, req.BatchRows)
 	} else {
 		r.lean = req.BatchRows
-		it = newMerge(r, req.BatchRows, &db.opts)
+		it = newMerge(r, req.BatchRows)
 	}
 	return &pinned{BatchIterator: it, v: v}, nil
 }

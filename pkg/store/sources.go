@@ -293,6 +293,14 @@ func dropsOf(st index.Selected, deletes []deletion) []drop {
 	return out
 }
 
+// rowBytes estimates the text of a row, by the mean of all of the part.
+func (p *part) rowBytes() int {
+	if p.blk == nil {
+		return p.run.RawBytes()/max(p.run.Len(), 1) + stringSize
+	}
+	return int(p.chunk.Bytes)/max(p.chunk.Rows, 1) + stringSize
+}
+
 // open opens the chunk block of a part.
 func (p *part) open() (*chunk.Block, error) {
 	return chunk.Open(p.blk.ReaderAt(), p.chunk.Offset, p.chunk.Size)

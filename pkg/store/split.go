@@ -28,7 +28,8 @@ func (db *DB) SelectSplit(ctx context.Context, req model.SelectRequest, n int) (
 		}
 		r := newReader(own, req.Direction == model.Backward, req.TimesOnly, &db.opts)
 		r.noLines, r.step = req.NoLines && len(own.needles) == 0, countStepOf(&req)
-		s := newScan(r, req.BatchRows, &db.opts)
+		r.divide(n)
+		s := newScan(r, req.BatchRows)
 		s.share, s.shares = uint64(i), uint64(n)
 		out[i] = &splitIterator{BatchIterator: s, shared: shared}
 	}
