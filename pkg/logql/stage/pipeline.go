@@ -123,11 +123,11 @@ func (p *Pipeline) Row(batch *model.EntryBatch, row uint32) (string, bool) {
 		line = batch.Lines[row]
 	}
 	w := &p.b.watch
-	if !w.spend(rowWork) {
+	if !w.spend(rowWork + len(line)) {
 		return "", false
 	}
-	for _, st := range p.stages {
-		if !w.spend(len(line)) {
+	for i, st := range p.stages {
+		if i > 0 && !w.spend(len(line)) {
 			return "", false
 		}
 		var ok bool

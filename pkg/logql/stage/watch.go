@@ -62,8 +62,8 @@ const maxSteps = 1 << 26
 type watchedRegexp struct {
 	re    *regexp.Regexp
 	insts int // of the program
-	// steps is maxSteps, but for tests.
-	steps int
+	// short is the length of the longest text that is done within maxSteps.
+	short int
 }
 
 // compileRegexp is regexp.Compile.
@@ -80,12 +80,12 @@ func compileRegexp(expr string) (*watchedRegexp, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &watchedRegexp{re, len(prog.Inst), maxSteps}, nil
+	return &watchedRegexp{re, len(prog.Inst), maxSteps / len(prog.Inst)}, nil
 }
 
 // long says whether text is to be read rune by rune. That is slower, and no
 // prefix of the expression is looked for.
-func (r *watchedRegexp) long(text string) bool { return len(text) > r.steps/r.insts }
+func (r *watchedRegexp) long(text string) bool { return len(text) > r.short }
 
 func (r *watchedRegexp) match(text string, w *watch) bool {
 	if !r.long(text) {

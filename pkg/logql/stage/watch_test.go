@@ -163,7 +163,7 @@ func TestWatchedRegexp(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.steps = 0
+		r.short = -1
 		for _, s := range texts {
 			var w watch
 			if got, want := r.match(s, &w), regexp.MustCompile(expr).MatchString(s); got != want {
