@@ -46,7 +46,7 @@ var lezerOnly = map[string]string{
 	`count_over_time({app="a"}[-20s])`:      "a range has no sign",
 	`count_over_time({app="a"}[10us])`:      "a range has Prometheus's units",
 	`count_over_time({app="a"}[2.5s])`:      "a range has Prometheus's units, whole numbers of them",
-	`vector(0x1F)`:                          "numbers are decimal",
+	`vector(0x1F)`:                          "hexadecimal needs an exponent, as in Loki",
 	`vector(1) + on (a,) vector(1)`:         "a comma too many",
 	`{a="b"} | logfmt --strict--keep-empty`: "flags stand apart",
 	`{A:b="x"}`:                             "no label name",

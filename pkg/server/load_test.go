@@ -241,8 +241,19 @@ func TestDeadReadersStopNobody(t *testing.T) {
 		if w.Code != 503 || !strings.Contains(w.Body.String(), "not read by their clients") || time.Since(began) != holdFor {
 			t.Errorf("after %s: %d %s", time.Since(began), w.Code, w.Body)
 		}
+		// A large answer that keeps others waiting is given up sooner.
+		large := make(chan int)
+		go func() { large <- do(s, rangeRequest(t.Context(), `{namespace="shop"}`, "limit", "60")).Code }()
+		synctest.Wait()
 		began = time.Now()
-		if w := do(s, rangeRequest(t.Context(), `{namespace="none"}`)); w.Code != 200 || time.Since(began) != 0 {
+		if w := do(s, rangeRequest(t.Context(), `{namespace="none"}`)); w.Code != 200 || time.Since(began) != holdOthers {
+			t.Errorf("after %s: %d %s", time.Since(began), w.Code, w.Body)
+		}
+		if code := <-large; code != 503 {
+			t.Errorf("the large answer in front of it: %d", code)
+		}
+		began = time.Now()
+		if w := do(s, rangeRequest(t.Context(), `{namespace="none"}`, "limit", "70")); w.Code != 200 || time.Since(began) != 0 {
 			t.Errorf("after %s: %d %s", time.Since(began), w.Code, w.Body)
 		}
 		close(never)

@@ -80,10 +80,13 @@ func (s *Server) evaluate(ctx context.Context, run func(context.Context, engine.
 	return res, err
 }
 
-// holdFor is how long an answer waits for room before it is given up. Its query
-// keeps its turn meanwhile: waiting for ever, a few clients that never read would
-// stop all queries.
-const holdFor = 10 * time.Second
+// holdFor is how long an answer waits for room before it is given up, holdOthers
+// how long while other queries wait. Its query keeps its turn meanwhile: waiting
+// for ever, a few clients that never read would stop all queries.
+const (
+	holdFor    = 10 * time.Second
+	holdOthers = time.Second
+)
 
 // holdAnswer waits until there is room for an answer of that many bytes. A small
 // one does not wait: the system's buffers take it, whether or not it is read.
@@ -92,9 +95,18 @@ func (s *Server) holdAnswer(ctx context.Context, bytes int64) (release func(), e
 	if bytes <= s.opts.AnswerMemory/64 {
 		return func() {}, nil
 	}
-	waiting, cancel := context.WithTimeout(ctx, holdFor)
-	defer cancel()
-	if err := s.answers.Acquire(waiting, bytes); err != nil {
+	for waited := time.Duration(0); waited < holdFor; waited += holdOthers {
+		if waited > 0 && s.waiting.Load() > 0 {
+			break
+		}
+		part, cancel := context.WithTimeout(ctx, holdOthers)
+		err = s.answers.Acquire(part, bytes)
+		cancel()
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil, err
 		}
@@ -106,7 +118,9 @@ func (s *Server) holdAnswer(ctx context.Context, bytes int64) (release func(), e
 // turn waits until another query may run. The caller calls done once.
 func (s *Server) turn(ctx context.Context) (done func(), err error) {
 	s.metrics.waiting.Inc()
+	s.waiting.Add(1)
 	err = s.queries.Acquire(ctx, 1)
+	s.waiting.Add(-1)
 	s.metrics.waiting.Dec()
 	if err != nil {
 		return nil, err

@@ -166,6 +166,7 @@ type Server struct {
 	metrics *metrics
 	decoder *lokiapi.Decoder
 	queries *semaphore.Weighted // one per running query
+	waiting atomic.Int64        // queries that wait for their turn
 	answers *semaphore.Weighted // bytes of results that are being written
 	bodies  *semaphore.Weighted // bytes of bodies as sent
 	decoded *semaphore.Weighted // bytes of bodies decompressed

@@ -81,7 +81,7 @@ func (e *InvalidBatchError) Error() string {
 
 // ErrNoDelete is wrapped by the error of CancelDelete when there is no such
 // request.
-var ErrNoDelete = errors.New("store: there is no such delete request")
+var ErrNoDelete = errors.New("there is no such delete request")
 
 // InvalidDeleteError says that a delete request cannot be accepted.
 type InvalidDeleteError struct{ Reason string }

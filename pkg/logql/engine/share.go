@@ -190,8 +190,9 @@ func (e *Engine) hold(ctx context.Context, f *flight, p Params, res *Result) err
 func reads(m logql.MetricExpr, s steps) model.TimeRange {
 	back, ahead := int64(0), int64(0)
 	look := func(rng, offset time.Duration) {
-		back = min(back+int64(rng)+max(int64(offset), 0), maxSpan)
-		ahead = min(ahead+max(-int64(offset), 0), maxSpan)
+		clamp := func(d time.Duration) int64 { return min(max(int64(d), 0), maxSpan) }
+		back = min(back+clamp(rng)+clamp(offset), maxSpan)
+		ahead = min(ahead+clamp(-offset), maxSpan)
 	}
 	logql.Walk(m, func(n logql.Node) bool {
 		switch n := n.(type) {
