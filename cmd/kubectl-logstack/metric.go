@@ -48,6 +48,9 @@ func runMetricQuery(ctx context.Context, a *app, f *queryFlags, query string, s 
 	if step == 0 && format == "chart" {
 		step = niceStep(toEnd.end.Sub(s.start), output.PlotColumns(a.out()))
 	}
+	if s.end.IsZero() && step > 0 {
+		toEnd.end = lastStep(toEnd, step)
+	}
 	client, done, err := a.connect(ctx, f.target)
 	if err != nil {
 		return err
@@ -84,6 +87,17 @@ func runMetricQuery(ctx context.Context, a *app, f *queryFlags, query string, s 
 		return drawChart(a, series, toEnd, step, zone{f.utc}, nil)
 	}
 	return printSeriesJSON(a.Out, series, format == "json")
+}
+
+// lastStep is the last multiple of the step in a range that ends now. Servers
+// round the end up: the last point would lie in the future, over a window that
+// has only begun to fill, and every rate would seem to break down.
+func lastStep(s span, step time.Duration) time.Time {
+	ns := s.end.UnixNano()
+	if last := time.Unix(0, ns-ns%int64(step)); !last.Before(s.start) {
+		return last
+	}
+	return s.end
 }
 
 // printSeriesTable has a column per label name, then the value; ranges have a

@@ -56,3 +56,20 @@ func TestResolveTimes(t *testing.T) {
 		}
 	}
 }
+
+// A range that ends now ends with a whole step.
+func TestLastStep(t *testing.T) {
+	now := time.Date(2026, 3, 5, 13, 51, 20, 7, time.UTC)
+	for _, tt := range []struct {
+		since, step time.Duration
+		want        time.Time
+	}{
+		{time.Hour, 5 * time.Minute, now.Truncate(time.Hour).Add(50 * time.Minute)},
+		{time.Hour, 7 * time.Second, time.Unix(now.Unix()/7*7, 0)},
+		{time.Minute, time.Hour, now}, // no step lies in the range
+	} {
+		if got := lastStep(span{start: now.Add(-tt.since), end: now}, tt.step); !got.Equal(tt.want) {
+			t.Errorf("the last step of %s in %s is %s, want %s", tt.step, tt.since, got, tt.want)
+		}
+	}
+}
