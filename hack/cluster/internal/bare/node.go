@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,14 +34,20 @@ func nodeReady(ctx context.Context, client kubernetes.Interface) error {
 	return errors.New("the kubelet has not reported yet")
 }
 
-// dnsReady returns nil once CoreDNS answers.
+// dnsReady returns nil once CoreDNS is ready and its Service leads to it: kube-proxy
+// writes its rules a moment after the pod has become ready.
 func dnsReady(ctx context.Context, client kubernetes.Interface) error {
 	d, err := client.AppsV1().Deployments("kube-system").Get(ctx, "coredns", metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
 	if d.Status.ReadyReplicas > 0 && d.Status.ObservedGeneration >= d.Generation {
-		return nil
+		dialer := net.Dialer{Timeout: time.Second}
+		conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(DNSIP, "53"))
+		if err != nil {
+			return fmt.Errorf("the DNS Service: %w", err)
+		}
+		return conn.Close()
 	}
 	pods, err := client.CoreV1().Pods("kube-system").List(ctx, metav1.ListOptions{LabelSelector: "k8s-app=kube-dns"})
 	if err != nil {
