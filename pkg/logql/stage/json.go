@@ -95,6 +95,9 @@ func (st *jsonStage) value(b *Builder, key string, escaped bool, depth int) (don
 	if err != nil || kind == jsonNull || kind == jsonArray {
 		return false, err
 	}
+	if len(b.scratch)+len(st.prefix) > maxJSONScratch {
+		return false, errJSONNames
+	}
 	name := st.name(b, key, escaped)
 	if name == "" {
 		return false, nil

@@ -1,6 +1,7 @@
 package stage
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -70,6 +71,35 @@ func TestJSONPathTransforms(t *testing.T) {
 		}
 		if v, ok := p.b.Get("x"); !ok || v != "" {
 			t.Errorf("%s: %q, %v", path, v, ok)
+		}
+	}
+}
+
+// TestJSONNamesAreBounded checks that a line cannot take many times its length:
+// the names of nested keys repeat the key around them, and expressions may all
+// take the same long value.
+func TestJSONNamesAreBounded(t *testing.T) {
+	var nested strings.Builder
+	nested.WriteString(`{"first":"1","` + strings.Repeat("p", 100<<10) + `":{`)
+	for i := range 10_000 {
+		fmt.Fprintf(&nested, `%.*s"k%d":1`, min(i, 1), ",", i)
+	}
+	nested.WriteString("}}")
+	paths := "| json first"
+	for i := range 200 {
+		paths += fmt.Sprintf(`, p%d="long"`, i)
+	}
+	for text, line := range map[string]string{
+		"| json": nested.String(),
+		paths:    `{"first":"1","long":"` + strings.Repeat(`\\n`, 100<<10) + `"}`,
+	} {
+		p := mustCompile(t, text)
+		if _, ok := p.Row(batchOf(line, mustLabels("app", "a"), mustLabels()), 0); !ok {
+			t.Fatal("dropped")
+		}
+		first, _ := p.b.Get("first")
+		if p.b.Err() != ErrJSON || first != "1" || cap(p.b.scratch) > 3*maxJSONScratch {
+			t.Errorf("%.10s: %q, first is %q, %d MiB", text, p.b.Err(), first, cap(p.b.scratch)>>20)
 		}
 	}
 }

@@ -40,6 +40,10 @@ func (st *jsonPathStage) Process(_ int64, line string, b *Builder) (string, bool
 		if !b.watch.spend(len(line)) {
 			break
 		}
+		if len(b.scratch) > maxJSONScratch {
+			b.SetErr(ErrJSON, errJSONNames.Error())
+			break
+		}
 		p.i = start
 		raw, escaped, err := p.lookup(x.Path, b)
 		if err != nil {

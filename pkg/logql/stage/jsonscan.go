@@ -2,6 +2,7 @@ package stage
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -9,6 +10,11 @@ import (
 
 // maxJSONDepth bounds the nesting that the json stage follows.
 const maxJSONDepth = 256
+
+// maxJSONScratch bounds the memory in bytes for names and values of a line: the
+// names of nested keys repeat what they are nested in, and a key of 128 KiB
+// around 20,000 others would take gigabytes.
+const maxJSONScratch = 8 << 20
 
 // The ways in which a line can fail to be JSON.
 var (
@@ -19,6 +25,7 @@ var (
 	errJSONComma  = errors.New("expected a comma or a closing bracket in the JSON value")
 	errJSONValue  = errors.New("expected a JSON value")
 	errJSONDepth  = errors.New("the JSON value is nested too deeply")
+	errJSONNames  = fmt.Errorf("the labels of the JSON object need more than %d MiB", maxJSONScratch>>20)
 )
 
 // jsonKind is the type of a JSON value.
@@ -66,21 +73,22 @@ func (p *jsonScanner) peek() byte {
 func (p *jsonScanner) str() (raw string, escaped bool, err error) {
 	p.i++
 	start := p.i
-	for {
-		j := strings.IndexByte(p.s[p.i:], '"')
-		if j < 0 {
-			return "", false, errJSONEnd
-		}
-		if k := strings.IndexByte(p.s[p.i:p.i+j], '\\'); k >= 0 {
-			escaped = true
-			p.i += k + 2
-			if p.i > len(p.s) {
+	for quote := -1; ; {
+		// It is looked for once, not behind each escape: there may be 100,000.
+		if quote < p.i {
+			j := strings.IndexByte(p.s[p.i:], '"')
+			if j < 0 {
 				return "", false, errJSONEnd
 			}
+			quote = p.i + j
+		}
+		if k := strings.IndexByte(p.s[p.i:quote], '\\'); k >= 0 {
+			escaped = true
+			p.i += k + 2 // the quote may be what is escaped
 			continue
 		}
-		p.i += j + 1
-		return p.s[start : p.i-1], escaped, nil
+		p.i = quote + 1
+		return p.s[start:quote], escaped, nil
 	}
 }
 
