@@ -179,7 +179,7 @@ func ask(view *snapshot.Snapshot, c *Check) (out []Finding) {
 			return []Finding{skip(in, m)}
 		}
 	}
-	if out = c.Run(view); len(out) > 0 {
+	if out = append(c.Run(view), unread(view, c)...); len(out) > 0 {
 		return out
 	}
 	return []Finding{{Status: OK, Detail: scopeNote(view, c.Needs)}}

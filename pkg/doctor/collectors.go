@@ -106,7 +106,7 @@ func hasFileSources(s *snapshot.Snapshot) bool {
 		if c.Err != nil {
 			return true
 		}
-		if cfg := conf.Parse(string(c.Product), c.Config.Content); cfg != nil && slices.ContainsFunc(cfg.Sources, func(s conf.Source) bool { return s.Kind == conf.File }) {
+		if cfg := conf.Parse(string(c.Product), c.Config.Content); cfg != nil && (len(cfg.Errors) > 0 || slices.ContainsFunc(cfg.Sources, func(s conf.Source) bool { return s.Kind == conf.File })) {
 			return true
 		}
 	}
@@ -127,16 +127,37 @@ func (c collectorCtx) at(p conf.Pos) snapshot.Ref {
 	return c.Config.At(p.Line, p.Column)
 }
 
-// onConfigs makes a check of a function over one configuration. One that could
-// not be read is a skip.
+// syntaxCheck is the code of the one check that examines what others cannot read.
+const syntaxCheck = "LS0701"
+
+// unread are the skips of a check that reads configurations, one for each that
+// could not be read: what stands in it is unknown, so it cannot have passed.
+func unread(s *snapshot.Snapshot, c *Check) []Finding {
+	if !slices.Contains(c.inputs(), snapshot.Collectors) {
+		return nil
+	}
+	var out []Finding
+	for _, k := range s.Collectors() {
+		if k.Err != nil {
+			sk := skip("the configuration of "+snapshot.Input(k.Title()), k.Err)
+			sk.Ref = k.Config.Ref
+			out = append(out, sk)
+			continue
+		}
+		if cfg := conf.Parse(string(k.Product), k.Config.Content); c.Code != syntaxCheck && cfg != nil && len(cfg.Errors) > 0 {
+			out = append(out, Finding{Status: Skip, Ref: k.Config.Ref, Detail: "the configuration of " + k.Title() + " cannot be read (" + syntaxCheck + ")"})
+		}
+	}
+	return out
+}
+
+// onConfigs makes a check of a function over one configuration. Those that could
+// not be read are skips of every check ([unread]).
 func onConfigs(f func(collectorCtx) []Finding) func(*snapshot.Snapshot) []Finding {
 	return func(s *snapshot.Snapshot) []Finding {
 		var out []Finding
 		for _, c := range s.Collectors() {
 			if c.Err != nil {
-				sk := skip("the configuration of "+snapshot.Input(c.Title()), c.Err)
-				sk.Ref = c.Config.Ref
-				out = append(out, sk)
 				continue
 			}
 			if cfg := conf.Parse(string(c.Product), c.Config.Content); cfg != nil {
@@ -151,9 +172,11 @@ func syntaxMistakes(c collectorCtx) []Finding {
 	var out []Finding
 	for _, d := range c.cfg.Errors[:min(1, len(c.cfg.Errors))] { // the others follow from the first
 		if c.Release != nil && strings.Contains(c.Config.Content, "{{") {
-			break // it is no Alloy before Helm has been there
+			// It is no Alloy before Helm has been there.
+			out = append(out, Finding{Status: Skip, Ref: c.at(d.Pos), Detail: "the configuration goes through Helm's tpl first: examine what helm template prints"})
+			break
 		}
-		out = append(out, Finding{Status: Error, Ref: c.at(d.Pos), Detail: d.Message, Fix: "mend this line: " + strings.TrimSpace(lineNo(c.Config.Content, d.Pos.Line)), Explains: []string{"LS0714", "LS0401"}})
+		out = append(out, Finding{Status: Error, Ref: c.at(d.Pos), Detail: d.Message, Fix: mendLine(c.Config.Content, d.Pos.Line), Explains: []string{"LS0714", "LS0401"}})
 	}
 	if c.Release != nil && c.Release.Chart == "alloy" {
 		if i := strings.Index(c.Config.Content, "{{"); i >= 0 && !strings.Contains(c.Config.Content, `{{ "{{" }}`) && !strings.Contains(c.Config.Content, "{{`") && !strings.Contains(c.Config.Content, "{{ `") && !helmExpression(c.Config.Content[i:]) {
@@ -163,6 +186,15 @@ func syntaxMistakes(c collectorCtx) []Finding {
 		}
 	}
 	return out
+}
+
+// mendLine names the line; a file that ends too early has none there.
+func mendLine(content string, n int) string {
+	line := strings.TrimSpace(lineNo(content, n))
+	if line == "" {
+		return "close what is open before it"
+	}
+	return "mend this line: " + line
 }
 
 // helmExpression: {{ .Values... }}, {{ .Release... }} and {{ include ... }} are meant for Helm.
