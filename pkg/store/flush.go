@@ -2,12 +2,14 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"math"
 	"path/filepath"
 	"slices"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
@@ -310,19 +312,37 @@ func groupStreams(streams []*head.Stream, names []string) (map[string][]*head.St
 	return groups, keys
 }
 
-// groupKey says which streams resemble each other: equal keys do.
+// maxGroupKey bounds what a key says in clear, so that labels of many kilobytes
+// are not held once more.
+const maxGroupKey = 128
+
+// groupKey says which streams resemble each other: equal keys do. Long ones end in
+// a hash; should two of these be equal by chance, the streams share chunk blocks
+// and nothing else happens.
 func groupKey(ls labels.Labels, names []string) string {
 	var b []byte
 	found := false
+	hash := uint64(0)
 	for _, n := range names {
 		v := ls.Get(n)
 		found = found || v != ""
 		b = append(append(b, v...), 0xff)
 	}
-	if !found {
-		return string(ls.Bytes(nil))
+	if found {
+		if len(b) <= maxGroupKey {
+			return string(b)
+		}
+		hash = xxhash.Sum64(b)
+	} else {
+		b, hash = b[:0], ls.Hash()
+		ls.Range(func(l labels.Label) {
+			if len(b) < maxGroupKey {
+				b = append(append(append(append(b, l.Name...), 0xff), l.Value...), 0xff)
+			}
+		})
 	}
-	return string(b)
+	b = b[:min(len(b), maxGroupKey)]
+	return string(binary.BigEndian.AppendUint64(b, hash))
 }
 
 // closedRange is the interval [lo, hi] of timestamps. Unlike model.TimeRange it

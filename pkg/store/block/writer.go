@@ -92,8 +92,9 @@ func (w *Writer) Bytes() int64 { return w.off }
 func (w *Writer) Rows() int64 { return w.stats.Rows }
 
 // Append adds an encoded chunk block whose stream i is shares[i]; shares are
-// sorted by labels. Labels are copied when they are new. filter is the chunk
-// block's identifier filter, empty for none.
+// sorted by labels, which must stay as they are until Finish or Abort: they can be
+// large, and are not copied. filter is the chunk block's identifier filter, empty
+// for none.
 func (w *Writer) Append(encoded []byte, shares []StreamShare, filter []byte) error {
 	c := Chunk{No: len(w.chunks), Offset: w.off, Size: len(encoded)}
 	list := make([]ChunkStream, len(shares))
@@ -131,7 +132,7 @@ func (w *Writer) stream(s *StreamShare) uint32 {
 	}
 	i := int32(len(w.streams))
 	w.byHash[h] = append(w.byHash[h], i)
-	w.streams = append(w.streams, index.Stream{Labels: s.Labels.Copy(), MinTime: s.MinTime, MaxTime: s.MaxTime})
+	w.streams = append(w.streams, index.Stream{Labels: s.Labels, MinTime: s.MinTime, MaxTime: s.MaxTime})
 	return uint32(i)
 }
 
@@ -155,6 +156,7 @@ func (w *Writer) Finish(ctx context.Context, meta Meta) (*Meta, error) {
 	}
 	meta.Stats = w.stats
 	meta.Stats.Streams, meta.Stats.Chunks = len(w.streams), len(w.chunks)
+	w.streams = nil // what follows does without the labels
 	meta.Stats.IndexBytes, meta.Stats.DirectoryBytes, meta.Stats.ChunksBytes = int64(len(ix)), int64(len(dir)), w.off
 	if err := w.finishFilter(&meta); err != nil {
 		return nil, err
