@@ -27,6 +27,8 @@ var components = []string{
 const (
 	nodeTimeout = 90 * time.Second
 	dnsTimeout  = 90 * time.Second
+	// portsTimeout is short: a port that another program has is not given back.
+	portsTimeout = 3 * time.Second
 )
 
 // starter carries what the steps of one start share.
@@ -45,7 +47,9 @@ func (c *Cluster) start(ctx context.Context, m *proc.Manager, programs map[strin
 		return err
 	}
 	if fresh {
-		if err := checkPorts(); err != nil {
+		// A process that was just killed holds its ports until the last of its
+		// threads has ended, a moment after its pid looks dead.
+		if err := kube.WaitFor(ctx, "not all ports are free", portsTimeout, func(context.Context) error { return checkPorts() }); err != nil {
 			return err
 		}
 	}
