@@ -142,6 +142,11 @@ func (f *doctorFlags) options() (doctor.RunOptions, error) {
 	if !f.useKube && len(f.files) == 0 {
 		errs = append(errs, errors.New("--use-kube=false: there is nothing to look at; name files with -f"))
 	}
+	if _, chart, _ := f.chartParts(); f.chart != "" {
+		if err := doctor.CheckChart(chart); err != nil {
+			errs = append(errs, fmt.Errorf("--chart: %w", err))
+		}
+	}
 	o := doctor.RunOptions{Only: f.only, Skip: f.skip, FailOn: doctor.Status(f.failOn), Strict: f.strict}
 	var err error
 	if o.Suppressions, err = readSuppressions(f.suppressions); err != nil {
@@ -175,6 +180,15 @@ func cmpOr(a, b string) string {
 	return b
 }
 
+// chartParts takes --chart apart.
+func (f *doctorFlags) chartParts() (repo, chart, version string) {
+	chart, version, _ = strings.Cut(f.chart, "@")
+	if i := strings.LastIndexByte(chart, '/'); i >= 0 {
+		repo, chart = chart[:i], chart[i+1:]
+	}
+	return repo, chart, version
+}
+
 // request says what to look at. Without a kubeconfig, files are examined alone.
 func (f *doctorFlags) request(a *app, insist bool) (snapshot.Request, error) {
 	r := snapshot.Request{
@@ -182,10 +196,7 @@ func (f *doctorFlags) request(a *app, insist bool) (snapshot.Request, error) {
 		Options: snapshot.Options{TargetVersion: f.targetVersion},
 	}
 	o := snapshot.FileOptions{Release: f.release, Namespace: f.targetNamespace, Stdin: a.In}
-	o.Chart, o.Version, _ = strings.Cut(f.chart, "@")
-	if i := strings.LastIndexByte(o.Chart, '/'); i >= 0 {
-		o.Repo, o.Chart = o.Chart[:i], o.Chart[i+1:]
-	}
+	o.Repo, o.Chart, o.Version = f.chartParts()
 	r.FileOptions = doctor.FileOptions(o)
 	if !f.useKube {
 		return r, nil

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/data"
@@ -16,55 +17,55 @@ func chartChecks() []Check {
 			Code: "LS0601", Severity: Error, Title: "no value stands where the chart looked in older versions",
 			Explain: "Charts move values between versions and Helm never rejects a stale one: it is ignored without a word, and helm upgrade, Flux and Argo CD stay green. monitoring.lokiCanary of loki charts before 6.0.0 is the best known: from 6.0.0 on `enabled: false` there switches nothing off, and one canary pod per node comes back.",
 			Fix:     "move the value to its new path; doctor --fix prints the change",
-			Needs:   releases, Applies: hasKnownChart, Run: onCharts(movedValues),
+			Needs:   releases, Applies: hasKnownChart, Run: onValues(chartCtx.blind, movedValues),
 		},
 		{
 			Code: "LS0602", Severity: Error, Title: "no value is set that the chart has removed",
 			Explain: "A value that a chart no longer has is ignored by Helm without a word; what it switched on or off is as the chart's default has it.",
 			Fix:     "take the value out, and read in the finding what took its place",
-			Needs:   releases, Applies: hasKnownChart, Run: onCharts(removedValues),
+			Needs:   releases, Applies: hasKnownChart, Run: onValues(chartCtx.blind, removedValues),
 		},
 		{
 			Code: "LS0606", Severity: Error, Title: "values are nested as the chart expects them",
 			Explain: "Values written for an umbrella chart (everything below `loki:`) and given to the chart directly are all ignored; so are chart-level keys (deploymentMode, singleBinary, lokiCanary) below `loki:`, which holds Loki's own configuration.",
 			Fix:     "move the block one level up",
-			Needs:   releases, Applies: hasKnownChart, Run: onCharts(misnestedValues),
+			Needs:   releases, Applies: hasKnownChart, Run: onValues(chartCtx.blindForKeys, misnestedValues),
 		},
 		{
 			Code: "LS0603", Severity: Warning, Title: "every value is one that the chart knows",
 			Explain: "Each value's path is compared with the chart's own default values (from Helm's release secret, else from the embedded facts). What stands below a free-form map is not judged. A typing mistake is the common cause: Helm ignores it without a word.",
 			Fix:     "use the nearest right key that the finding names, or take the value out",
-			Needs:   releases, Applies: hasKnownChart, Run: onCharts(unknownValues),
+			Needs:   releases, Applies: hasKnownChart, Run: onValues(chartCtx.blindForKeys, unknownValues),
 		},
 		{
 			Code: "LS0604", Severity: Warning, Title: "no deprecated value is set",
 			Explain: "A deprecated value still works in this version of the chart and will be ignored in a later one.",
 			Fix:     "use the value that takes its place",
-			Needs:   releases, Applies: hasKnownChart, Run: onCharts(deprecatedValues),
+			Needs:   releases, Applies: hasKnownChart, Run: onValues(chartCtx.blind, deprecatedValues),
 		},
 		{
 			Code: "LS0605", Severity: Warning, Title: "the chart adds no pods that nobody asked for",
 			Explain: "New versions of the loki chart switch components on by default: from 6.0.0 on two memcached StatefulSets whose memory requests are 9830Mi and 1229Mi, from 3.1.0 on a canary on every node, from 9.1.0 on an exporter beside the gateway. Values that say nothing about a component get it.",
 			Fix:     "say what you want: chunksCache.enabled: false, resultsCache.enabled: false, lokiCanary.enabled: false with test.enabled: false",
-			Needs:   releases, Applies: hasKnownChart, Run: onCharts(newDefaultPods),
+			Needs:   releases, Applies: hasLokiChart, Run: onValues(chartCtx.blind, newDefaultPods),
 		},
 		{
 			Code: "LS0613", Severity: Error, Title: "the deployment mode is one that the chart's version knows",
 			Explain: "The loki chart from 6.0.0 on knows SingleBinary, SimpleScalable and Distributed (and the transitional SingleBinary<->SimpleScalable, SimpleScalable<->Distributed); the community chart from 12.0.0 on calls the first Monolithic. An unknown mode, or one whose components have no replicas, renders gateway, canary and caches but no Loki at all, without an error.",
 			Fix:     "deploymentMode: SingleBinary (Monolithic from 12.0.0 on) with read, write and backend.replicas: 0",
-			Needs:   releases, Applies: hasLokiChart, Run: onCharts(deploymentMode),
+			Needs:   releases, Applies: hasLokiChart, Run: onValues(chartCtx.blind, deploymentMode),
 		},
 		{
 			Code: "LS0607", Severity: Error, Title: "the values render",
 			Explain: "The rules of the chart's validate.yaml: helm template, Flux and Argo CD will refuse these values with the message that is quoted.",
 			Fix:     "change the values as the finding says; try it: helm template RELEASE CHART -f values.yaml",
-			Needs:   releases, Applies: hasLokiChart, Run: onCharts(renderRules),
+			Needs:   releases, Applies: hasLokiChart, Run: onValues(chartCtx.blind, renderRules),
 		},
 		{
 			Code: "LS0614", Severity: Error, Title: "values have the type that the chart's version expects",
 			Explain: "Loki's affinity and topologySpreadConstraints became objects in 6.0.0 (before, string templates); k8s-monitoring's destinations became a map in 4.0.0 (before, a list). A value of the old type breaks rendering.",
 			Fix:     "write the value as an object",
-			Needs:   releases, Applies: hasKnownChart, Run: onCharts(changedTypes),
+			Needs:   releases, Applies: hasKnownChart, Run: onValues(chartCtx.blind, changedTypes),
 		},
 		{
 			Code: "LS0608", Severity: Warning, Title: "the chart's line is alive",
@@ -76,7 +77,7 @@ func chartChecks() []Check {
 			Code: "LS0609", Severity: Warning, Title: "the chart is maintained",
 			Explain: "promtail, loki-stack, loki-distributed, loki-simple-scalable, loki-canary, grafana-agent-operator, Grafana's fluent-bit and lgtm-distributed are deprecated and get no fixes. Promtail itself is at its end of life since 2026-03-02.",
 			Fix:     "promtail: alloy convert --source-format=promtail, chart alloy; loki-stack and others: charts loki (grafana-community), alloy and grafana",
-			Needs:   releases, Applies: hasRelease, Run: onCharts(deprecatedChart),
+			Needs:   releases, Applies: hasFamiliarChart, Run: onCharts(deprecatedChart),
 		},
 		{
 			Code: "LS0610", Severity: Warning, Title: "the upgrade to --target-version needs no preparation",
@@ -152,8 +153,12 @@ func (c chartCtx) title() string {
 	switch {
 	case c.assumed && c.r.Constraint == "":
 		return c.r.Chart + " " + c.version + " (assumed: the newest known)"
+	case c.assumed && !data.Matches(c.r.Constraint, c.version):
+		return fmt.Sprintf("%s %s (assumed: %s is no version that is known)", c.r.Chart, c.version, c.r.Constraint)
 	case c.assumed:
 		return fmt.Sprintf("%s %s (assumed: the newest that %s allows)", c.r.Chart, c.version, c.r.Constraint)
+	case c.newer() != "":
+		return fmt.Sprintf("%s %s (judged as %s, the newest known)", c.r.Chart, c.version, c.newer())
 	}
 	return c.r.Chart + " " + c.version
 }
@@ -176,7 +181,85 @@ func onCharts(f func(chartCtx) []Finding) func(*snapshot.Snapshot) []Finding {
 	}
 }
 
-func hasRelease(s *snapshot.Snapshot) bool { return len(s.Releases()) > 0 }
+// onValues is onCharts for checks that judge the values of log stacks' charts:
+// a release of which blind knows too little is a skip, whatever was found.
+func onValues(blind func(chartCtx) string, f func(chartCtx) []Finding) func(*snapshot.Snapshot) []Finding {
+	return onCharts(func(c chartCtx) []Finding {
+		out := f(c)
+		if why := blind(c); why != "" && judged(c.r.Chart) {
+			out = append(out, Finding{Status: Skip, Ref: c.r.Ref(), Detail: why})
+		}
+		return out
+	})
+}
+
+// blind says why the values of a release cannot be judged; "" when they can.
+func (c chartCtx) blind() string {
+	switch {
+	case c.ownDefaults():
+		return ""
+	case c.keys == nil && len(data.FactsOf(c.r.Chart)) == 0:
+		return "the values of chart " + c.r.Chart + " are not known (those of " + strings.Join(data.Charts(), ", ") + " are)"
+	case c.keys == nil:
+		return ""
+	}
+	oldest, newest := c.keys.Bounds()
+	switch {
+	case c.assumed && c.r.Constraint != "" && !data.Matches(c.r.Constraint, c.version):
+		return fmt.Sprintf("no version of chart %s that is known (%s to %s) is %s", c.r.Chart, oldest, newest, c.r.Constraint)
+	case c.newer() != "":
+		return fmt.Sprintf("%s %s is newer than %s, the newest version that is known", c.r.Chart, c.version, newest)
+	case data.Compare(c.version, oldest) < 0:
+		return fmt.Sprintf("%s %s is older than %s, the oldest version that is known", c.r.Chart, c.version, oldest)
+	}
+	return ""
+}
+
+// blindForKeys also asks for the list of the chart's keys.
+func (c chartCtx) blindForKeys() string {
+	if why := c.blind(); why != "" || c.knowsKeys() {
+		return why
+	}
+	return "the keys of chart " + c.r.Chart + " are not known (those of " + strings.Join(data.Charts(), ", ") + " are)"
+}
+
+// ownDefaults: Helm stored the default values of the judged version.
+func (c chartCtx) ownDefaults() bool { return len(c.r.Defaults) > 0 && c.version == c.r.Version }
+
+// newer is the newest known version, when the judged one is newer.
+func (c chartCtx) newer() string {
+	if c.keys == nil || c.ownDefaults() {
+		return ""
+	}
+	if _, newest := c.keys.Bounds(); data.Compare(c.version, newest) > 0 {
+		return newest
+	}
+	return ""
+}
+
+// FamiliarCharts are the charts of which anything is known, sorted.
+func FamiliarCharts() []string {
+	out := slices.Concat(data.Lineages(), data.Charts(), []string{"k8s-monitoring", "vector"})
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// CheckChart refuses the name of a chart of which nothing is known.
+func CheckChart(name string) error {
+	known := FamiliarCharts()
+	if slices.Contains(known, name) {
+		return nil
+	}
+	hint := "known are " + strings.Join(known, ", ")
+	if near := nearest(name, known); near != "" {
+		hint = "did you mean " + near + "? (" + hint + ")"
+	}
+	return fmt.Errorf("nothing is known of a chart %q: %s", name, hint)
+}
+
+func hasFamiliarChart(s *snapshot.Snapshot) bool {
+	return anyRelease(s, func(r *snapshot.Release) bool { return slices.Contains(FamiliarCharts(), r.Chart) })
+}
 
 func anyRelease(s *snapshot.Snapshot, f func(*snapshot.Release) bool) bool {
 	for _, r := range s.Releases() {
@@ -257,3 +340,5 @@ func deprecatedChart(c chartCtx) []Finding {
 	}
 	return []Finding{{Status: Warning, Ref: c.r.VersionRef(), Detail: detail, Fix: fix}}
 }
+
+func hasRelease(s *snapshot.Snapshot) bool { return len(s.Releases()) > 0 }

@@ -225,6 +225,9 @@ func upgradeBlockers(s *snapshot.Snapshot) []Finding {
 		if r.Chart != "loki" || r.Version == "" {
 			continue
 		}
+		if why := chartOf(s, r).blind(); why != "" {
+			out = append(out, Finding{Status: Skip, Ref: r.Ref(), Detail: why})
+		}
 		for _, f := range data.FactsOf(r.Chart) {
 			relevant := f.Status == "upgrade-blocker" || f.Status == "renamed" || f.Status == "default-changed" || f.Status == "behaviour-changed" || f.Status == "blocked"
 			if !relevant || f.From == "" || data.Compare(f.From, r.Version) <= 0 || data.Compare(f.From, target) > 0 || f.Effect == "" {

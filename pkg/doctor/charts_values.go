@@ -218,7 +218,7 @@ func (c chartCtx) state(path string) data.KeyState {
 
 // knowsKeys says whether unknown keys can be told at all.
 func (c chartCtx) knowsKeys() bool {
-	return judged(c.r.Chart) && (c.keys != nil || len(c.r.Defaults) > 0 && c.version == c.r.Version)
+	return judged(c.r.Chart) && (c.keys != nil || c.ownDefaults())
 }
 
 // unknown are the user's paths that the judged version does not have, the

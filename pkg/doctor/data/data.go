@@ -6,6 +6,7 @@ import (
 	_ "embed" // the facts
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -247,6 +248,9 @@ func KeysOf(l Lineage, version string) *Keys {
 	return &Keys{c, version}
 }
 
+// Bounds are the oldest and the newest version of the chart that the facts know.
+func (k *Keys) Bounds() (oldest, newest string) { return k.c.Versions[0], k.c.Versions[1] }
+
 // KeyState says what a version knows about a path.
 type KeyState struct {
 	// Known: the version has the key. Open: anything may stand below it, or it
@@ -309,6 +313,18 @@ func (k *Keys) All() []string {
 		}
 	}
 	sort.Strings(out)
+	return out
+}
+
+// Lineages are the names of the charts whose line is known, in the order of the
+// file, each once.
+func Lineages() []string {
+	var out []string
+	for _, l := range loadFacts().lineages {
+		if !slices.Contains(out, l.Chart) {
+			out = append(out, l.Chart)
+		}
+	}
 	return out
 }
 
