@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -232,7 +233,7 @@ func runDoctor(ctx context.Context, a *app, f *doctorFlags, insist bool) error {
 		return err
 	}
 	for _, n := range s.Notes {
-		fmt.Fprintln(a.ErrOut, n)
+		fmt.Fprintln(a.ErrOut, a.err().Cell(n))
 	}
 	if f.bundle != "" {
 		if err := writeBundle(f.bundle, s, r); err != nil {
@@ -240,18 +241,26 @@ func runDoctor(ctx context.Context, a *app, f *doctorFlags, insist bool) error {
 		}
 		fmt.Fprintln(a.ErrOut, "wrote "+f.bundle)
 	}
-	if f.fix {
-		err = printing.Fixes(a.Out, r)
-	} else {
-		err = printing.Write(a.Out, f.format, r, painter(a.out()))
-	}
-	if err != nil {
+	// Who reads no further than the first lines still gets the exit code.
+	if err := printReport(a, f, r); err != nil && !errors.Is(err, syscall.EPIPE) {
 		return err
 	}
 	if r.ExitCode != doctor.ExitOK {
 		return &silentError{r.ExitCode}
 	}
 	return nil
+}
+
+// printReport keeps what clusters and files contain from steering the terminal.
+func printReport(a *app, f *doctorFlags, r *doctor.Report) error {
+	t := a.out()
+	switch {
+	case f.fix:
+		return printing.Fixes(a.Out, printing.Clean(r, t.Line, t.Cell))
+	case slices.Contains([]string{"text", "short", "table"}, f.format):
+		r = printing.Clean(r, t.Line, t.Cell)
+	}
+	return printing.Write(a.Out, f.format, r, painter(t))
 }
 
 // waitBetween is the pause of --wait between two looks.
@@ -265,7 +274,7 @@ func examine(ctx context.Context, a *app, f *doctorFlags, req snapshot.Request, 
 	said := ""
 	for {
 		if a.err().Interactive && req.Client != nil {
-			progress.Wait(cmpOr(said, "looking at the cluster"))
+			progress.Wait(cmpOr(a.err().Cell(said), "looking at the cluster"))
 		}
 		s, err := snapshot.Load(ctx, req)
 		if err != nil {
@@ -278,7 +287,7 @@ func examine(ctx context.Context, a *app, f *doctorFlags, req snapshot.Request, 
 			return s, r, nil
 		}
 		if reason != said {
-			progress.Step("waiting: " + reason)
+			progress.Step("waiting: " + a.err().Cell(reason))
 			said = reason
 		}
 		select {

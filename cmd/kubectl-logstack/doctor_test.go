@@ -1,0 +1,57 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+// doctorOn runs doctor on one file, without a cluster.
+func doctorOn(t *testing.T, name, text string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	dir := t.TempDir()
+	file := filepath.Join(dir, name)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return doctorRun(t, append([]string{"-f", file}, args...)...)
+}
+
+func doctorRun(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	code = run(append([]string{"doctor", "--use-kube=false"}, args...), genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut})
+	return code, out.String(), errOut.String()
+}
+
+// closedPipe is the stdout of a process whose reader is gone.
+type closedPipe struct{}
+
+func (closedPipe) Write([]byte) (int, error) {
+	return 0, &os.PathError{Op: "write", Path: "/dev/stdout", Err: syscall.EPIPE}
+}
+
+// TestDoctorClosedPipe: `doctor | head -1` keeps the exit code.
+func TestDoctorClosedPipe(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "x.alloy")
+	if err := os.WriteFile(file, []byte("loki.write \"d\" {\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var errOut bytes.Buffer
+	if code := run([]string{"doctor", "--use-kube=false", "-f", file}, genericiooptions.IOStreams{Out: closedPipe{}, ErrOut: &errOut}); code != 1 {
+		t.Errorf("exit code %d: %s", code, errOut.String())
+	}
+}
+
+// TestDoctorUnknownChart is wrong usage that names what is known.
+func TestDoctorUnknownChart(t *testing.T) {
+	code, _, stderr := doctorOn(t, "values.yaml", "a: 1\n", "--chart", "loky@1")
+	if code != exitUsage || !strings.Contains(stderr, "did you mean loki?") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}
