@@ -232,6 +232,11 @@ func runDoctor(ctx context.Context, a *app, f *doctorFlags, insist bool) error {
 		}
 		return err
 	}
+	for i := range opts.Suppressions {
+		if e := &opts.Suppressions[i]; e.Ended(s.Taken) {
+			fmt.Fprintln(a.ErrOut, a.err().Cell(fmt.Sprintf("the suppression of %s ended on %s (%s)", e.Code, e.Until, e.Reason)))
+		}
+	}
 	for _, n := range s.Notes {
 		fmt.Fprintln(a.ErrOut, a.err().Cell(n))
 	}

@@ -55,3 +55,15 @@ func TestDoctorUnknownChart(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 }
+
+// TestDoctorEndedSuppression: an end is told, and the finding counts again.
+func TestDoctorEndedSuppression(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "s.yaml")
+	if err := os.WriteFile(file, []byte("suppressions: [{code: LS0701, reason: later, until: 2026-01-01}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr := doctorOn(t, "x.alloy", "loki.write \"d\" {\n", "--suppressions", file)
+	if code != 1 || !strings.Contains(stderr, "LS0701 ended on 2026-01-01 (later)") {
+		t.Errorf("exit code %d: %s", code, stderr)
+	}
+}

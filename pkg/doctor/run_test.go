@@ -58,10 +58,11 @@ func TestExitCodes(t *testing.T) {
 		"some skipped":          {[]Finding{sk, ok}, RunOptions{FailOn: Error}, 0},
 		"strict":                {[]Finding{sk, ok}, RunOptions{FailOn: Error, Strict: true}, 3},
 		"nothing to look at":    {[]Finding{{Status: None}}, RunOptions{FailOn: Error}, 3},
-		"suppressed":            {[]Finding{e, ok}, RunOptions{FailOn: Error, Suppressions: []Suppression{{ID: "LS05", Reason: "known"}}}, 0},
-		"suppression has ended": {[]Finding{e}, RunOptions{FailOn: Error, Suppressions: []Suppression{{ID: "LS05", Reason: "known", Until: "2026-03-04"}}}, 1},
-		"its last day":          {[]Finding{e, ok}, RunOptions{FailOn: Error, Suppressions: []Suppression{{ID: "LS05", Reason: "known", Until: "2026-03-05"}}}, 0},
-		"another object":        {[]Finding{e}, RunOptions{FailOn: Error, Suppressions: []Suppression{{ID: "LS05", Object: "pod/*/*", Reason: "known"}}}, 1},
+		"suppressed":            {[]Finding{e, ok}, RunOptions{FailOn: Error, Suppressions: []Suppression{{Code: "LS05", Reason: "known"}}}, 0},
+		"suppressed category":   {[]Finding{e, ok}, RunOptions{FailOn: Error, Suppressions: []Suppression{{Code: "services", Reason: "known"}}}, 0},
+		"suppression has ended": {[]Finding{e}, RunOptions{FailOn: Error, Suppressions: []Suppression{{Code: "LS05", Reason: "known", Until: "2026-03-04"}}}, 1},
+		"its last day":          {[]Finding{e, ok}, RunOptions{FailOn: Error, Suppressions: []Suppression{{Code: "LS05", Reason: "known", Until: "2026-03-05"}}}, 0},
+		"another object":        {[]Finding{e}, RunOptions{FailOn: Error, Suppressions: []Suppression{{Code: "LS05", Object: "pod/*/*", Reason: "known"}}}, 1},
 	} {
 		if r := Run(empty(), []Check{fake("LS0501", tc.found...)}, tc.opts); r.ExitCode != tc.want {
 			t.Errorf("%s: exit code %d, want %d", name, r.ExitCode, tc.want)
@@ -125,7 +126,7 @@ func TestSelection(t *testing.T) {
 }
 
 func TestParseSuppressions(t *testing.T) {
-	all, err := ParseSuppressions([]byte("suppressions:\n  - {id: LS0608, object: '*', reason: we stay, until: 2027-03-31}\n"))
+	all, err := ParseSuppressions([]byte("suppressions:\n  - {code: LS0608, object: '*', reason: we stay, until: 2027-03-31}\n"))
 	if err != nil || len(all) != 1 || all[0].Until != "2027-03-31" {
 		t.Errorf("%v %v", all, err)
 	}
@@ -133,13 +134,19 @@ func TestParseSuppressions(t *testing.T) {
 		t.Error(err)
 	}
 	for text, want := range map[string]string{
-		"suppressions: [{id: LS0608}]":                                  "reason",
-		"suppressions: [{id: LS9999, reason: x}]":                       "LS9999",
-		"suppressions: [{id: LS0608, reason: x, until: soon}]":          "2026-12-31",
-		"suppressions: [{id: LS0608, reason: x, untl: 2027-01-01}]":     "untl",
-		"suppressions: [{id: LS0608, reason: x, object: '[', until: }]": "object",
+		"suppressions: [{code: LS0608}]":                                  "reason",
+		"suppressions: [{code: LS9999, reason: x}]":                       "LS9999",
+		"suppressions: [{code: LS0608, reason: x, until: soon}]":          "2026-12-31",
+		"suppressions: [{code: LS0608, reason: x, untl: 2027-01-01}]":     "untl",
+		"suppressions: [{code: LS0608, reason: x, object: '[', until: }]": "object",
+		"suppressions:\n  - {id: LS0608, reason: x}":                      "line 2: unknown key \"id\"; there are code",
+		"suppression: []":                                                  "it is suppressions",
+		"suppressions: {code: LS0608, reason: x}":                          "is a list",
+		"suppressions: []\n---\nsuppressions: [{code: LS0608, reason: x}]": "line 2: a second document",
+		"suppressions: [LS0608]":                                           "a mapping",
+		"suppressions: [{reason: x}]":                                      "no check",
 	} {
-		if _, err := ParseSuppressions([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := ParseSuppressions([]byte(text)); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "doctor.") {
 			t.Errorf("%s: %v", text, err)
 		}
 	}

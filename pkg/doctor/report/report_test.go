@@ -50,7 +50,7 @@ func sample(t *testing.T) *doctor.Report {
 	}
 	s := snapshot.New(time.Date(2026, 3, 5, 12, 0, 0, 0, time.UTC), "logstack", "logstack")
 	s.Context = "home"
-	return doctor.Run(s, checks, doctor.RunOptions{FailOn: doctor.Error, Suppressions: []doctor.Suppression{{ID: "LS0608", Reason: "we stay"}}})
+	return doctor.Run(s, checks, doctor.RunOptions{FailOn: doctor.Error, Suppressions: []doctor.Suppression{{Code: "LS0608", Reason: "we stay"}}})
 }
 
 // TestFormats compares every format with testdata; they are the contract with
