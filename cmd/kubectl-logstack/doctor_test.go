@@ -67,3 +67,15 @@ func TestDoctorEndedSuppression(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 }
+
+// TestDoctorNothingExamined: that is no good news.
+func TestDoctorNothingExamined(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "x.yaml"), []byte("a: 1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := doctorRun(t, "-f", dir)
+	if code != exitNoConnect || !strings.Contains(stdout, "nothing to examine") || !strings.Contains(stderr, "x.yaml: not read") {
+		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
+	}
+}

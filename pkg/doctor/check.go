@@ -334,6 +334,9 @@ func (r *Report) summary() string {
 		parts = append(parts, s)
 	}
 	add(suppressed, "suppressed", "suppressed")
+	if n == 0 {
+		return "0 checks: there was nothing to examine"
+	}
 	word := "checks"
 	if n == 1 {
 		word = "check"

@@ -85,25 +85,56 @@ func (l *fileLoader) load(name string) error {
 	if !info.IsDir() {
 		return l.read(name, true)
 	}
-	var errs []error
-	err = filepath.WalkDir(name, func(path string, d fs.DirEntry, err error) error {
+	return l.directory(name)
+}
+
+// directory reads what is in a directory. One file, or directory below it, that
+// cannot be read is a note and the others are examined; when nothing at all
+// could be read, that is an error.
+func (l *fileLoader) directory(name string) error {
+	read := 0
+	var unread []error
+	err := filepath.WalkDir(name, func(path string, d fs.DirEntry, err error) error {
 		switch {
-		case err != nil:
+		case err != nil && path == name:
 			return err
+		case err != nil:
+			unread = append(unread, &FileError{path, unwrapped(err)})
+			return fs.SkipDir
 		case d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != name:
 			return filepath.SkipDir
 		case !d.Type().IsRegular() || !known(path):
 			return nil
 		}
 		if err := l.read(path, false); err != nil {
-			errs = append(errs, err)
+			unread = append(unread, err)
+			return nil
 		}
+		read++
 		return nil
 	})
-	if err != nil {
-		return &FileError{name, err}
+	switch {
+	case err != nil:
+		return &FileError{name, unwrapped(err)}
+	case read == 0 && len(unread) > 0:
+		return errors.Join(unread...)
 	}
-	return errors.Join(errs...)
+	for _, err := range unread {
+		var fe *FileError
+		if errors.As(err, &fe) {
+			l.s.Notes = append(l.s.Notes, fe.File+": not read: "+fe.Err.Error())
+		}
+	}
+	return nil
+}
+
+// unwrapped is an error of the file system without the name that we say anyway.
+func unwrapped(err error) error {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err
+	}
+	return err
 }
 
 // known says whether a file of a directory is worth opening.
@@ -256,7 +287,7 @@ func (l *fileLoader) object(name string, root *yaml.Node, lines []string) error 
 	}
 	o := k.new()
 	if err := decodeInto(root, o); err != nil {
-		return &FileError{fmt.Sprintf("%s:%d", name, root.Line), fmt.Errorf("%s: %w", k.name, err)}
+		return &FileError{fmt.Sprintf("%s:%d", name, root.Line), misfit(k.name, root, lines, err)}
 	}
 	if k.namespaced && o.GetNamespace() == "" {
 		o.SetNamespace(l.namespace())
@@ -267,6 +298,18 @@ func (l *fileLoader) object(name string, root *yaml.Node, lines []string) error 
 	l.s.d.sources[o] = &source{kind: k.name, file: name, node: root, lines: lines}
 	l.s.put(k.in, o)
 	return nil
+}
+
+// misfit says without Go's types why a manifest is not of its kind.
+func misfit(kind string, root *yaml.Node, lines []string, err error) error {
+	var typ *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &typ):
+		return fmt.Errorf("%s: %s cannot be a %s", kind, typ.Field, typ.Value)
+	case strings.Contains(strings.Join(lines[root.Line-1:], "\n"), "{{"):
+		return fmt.Errorf("%s: it looks like a template of a chart: examine what helm template prints", kind)
+	}
+	return fmt.Errorf("%s: %w", kind, err)
 }
 
 func (l *fileLoader) namespace() string {

@@ -61,7 +61,8 @@ func TestFileErrors(t *testing.T) {
 		"unknown":       {"x.yaml", "a: 1\n", "--chart loki@6.55.0"},
 		"no mapping":    {"x.yaml", "- a\n", "no mapping"},
 		"toml":          {"vector.toml", "[sources]\n", "no configuration"},
-		"wrong type":    {"x.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {ports: 3}\n", "x.yaml:1: Service"},
+		"wrong type":    {"x.yaml", "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {ports: 3}\n", "x.yaml:1: Service: spec.ports cannot be a number"},
+		"template":      {"x.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}\n", "looks like a template"},
 		"group version": {"x.yaml", "apiVersion: a/b/c\nkind: Service\n", "x.yaml:1"},
 	} {
 		_, err := offline(t, FileOptions{}, write(t, tc.file, tc.text))
@@ -291,4 +292,37 @@ func FuzzDecodeRelease(f *testing.F) {
 			r.Ref("a")
 		}
 	})
+}
+
+// TestBadFileOfDirectory: one bad file is a note and the rest is examined;
+// nothing but bad files is an error, and so is one that was named.
+func TestBadFileOfDirectory(t *testing.T) {
+	bad := map[string]string{
+		"template.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: {{ .Release.Name }}\n",
+		"binary.yaml":   "\x00\x01\xff",
+		"broken.yml":    "a: [\nb",
+		"type.yaml":     "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: {ports: 3}\n",
+	}
+	for name, text := range bad {
+		dir := t.TempDir()
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var fe *FileError
+		if _, err := offline(t, FileOptions{}, dir); !errors.As(err, &fe) {
+			t.Errorf("%s alone: %v", name, err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "zz.yaml"), []byte("apiVersion: v1\nkind: Service\nmetadata: {name: svc}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := offline(t, FileOptions{}, dir)
+		if err != nil || len(s.Services()) != 1 || len(s.Notes) != 1 || !strings.HasPrefix(s.Notes[0], file) || !strings.Contains(s.Notes[0], ": not read: ") || strings.Contains(s.Notes[0], "interface {}") {
+			t.Errorf("%s beside another: %v", name, err)
+			continue
+		}
+		if _, err := offline(t, FileOptions{}, dir, file); !errors.As(err, &fe) {
+			t.Errorf("%s by name: %v", name, err)
+		}
+	}
 }
