@@ -97,8 +97,23 @@ reached or everything was skipped (with --strict: anything).`,
 	fl.DurationVar(&f.lineTimeout, "line-timeout", 30*time.Second, "How long to wait for the line that is written now.")
 	fl.BoolVar(&f.fix, "fix", false, "Print the fixes instead of the report. Nothing is changed.")
 	fl.StringVar(&f.bundle, "bundle", "", "Also write a redacted archive (.tgz) for a bug report.")
+	completeDoctor(cmd)
 	cmd.AddCommand(newDoctorListCmd(a))
 	return cmd
+}
+
+// completeDoctor offers formats, codes with their titles, and categories.
+func completeDoctor(cmd *cobra.Command) {
+	var codes []string
+	for _, c := range doctor.Checks() {
+		codes = append(codes, c.Code+"\t"+c.Title)
+	}
+	for flag, words := range map[string][]string{
+		"output": printing.Formats, "fail-on": {"error", "warning", "info", "none"}, "explain": codes,
+		"only": slices.Concat(doctor.Slugs(), codes), "skip": slices.Concat(doctor.Slugs(), codes),
+	} {
+		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+	}
 }
 
 func newDoctorListCmd(a *app) *cobra.Command {

@@ -79,3 +79,14 @@ func TestDoctorNothingExamined(t *testing.T) {
 		t.Errorf("exit code %d: %s%s", code, stdout, stderr)
 	}
 }
+
+// TestDoctorCompletion offers words, and no files.
+func TestDoctorCompletion(t *testing.T) {
+	for flag, want := range map[string]string{"-o": "sarif", "--only": "grafana", "--skip": "LS0501", "--explain": "LS0705\t", "--fail-on": "warning"} {
+		var out bytes.Buffer
+		run([]string{"__complete", "doctor", flag, ""}, genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &bytes.Buffer{}})
+		if !strings.Contains(out.String(), want) || !strings.Contains(out.String(), ":4") {
+			t.Errorf("%s: %s", flag, out.String())
+		}
+	}
+}

@@ -28,13 +28,13 @@ func configChecks() []Check {
 			Code: "LS0702", Severity: Error, Title: "every component that is named is defined",
 			Explain: "A reference in targets or forward_to to a component that the file does not define makes Alloy refuse the whole configuration: it goes on with the old one, or does not start.",
 			Fix:     "define the component, or correct its name",
-			Needs:   needs, Applies: hasCollectors, Run: onConfigs(undefinedReferences),
+			Needs:   needs, Applies: hasAlloy, Run: onConfigs(undefinedReferences),
 		},
 		{
 			Code: "LS0703", Severity: Error, Title: "every source leads to a writer",
 			Explain: "Lines of a source whose forward_to ends nowhere are read and thrown away. Components that nobody reads do nothing.",
 			Fix:     "set forward_to to the receiver of a loki.process or loki.write component",
-			Needs:   needs, Applies: hasCollectors, Run: onConfigs(deadEnds),
+			Needs:   needs, Applies: hasAlloy, Run: onConfigs(deadEnds),
 		},
 		{
 			Code: "LS0705", Severity: Error, Title: "replacements refer to groups that exist",
@@ -87,7 +87,7 @@ func configChecks() []Check {
 		{
 			Code: "LS0713", Severity: Warning, Title: "no password stands in a configuration",
 			Explain: "A password or token that is written into a ConfigMap or a file of a repository can be read by everybody who may read those.",
-			Fix:     "sys.env(\"NAME\") from a Secret, or remote.kubernetes.secret",
+			Fix:     "take it from a Secret: sys.env(\"NAME\") or remote.kubernetes.secret in Alloy, password_file in Promtail, ${NAME} in the others",
 			Needs:   needs, Applies: hasCollectors, Run: onConfigs(literalSecrets),
 		},
 		{
@@ -100,6 +100,15 @@ func configChecks() []Check {
 }
 
 func hasCollectors(s *snapshot.Snapshot) bool { return len(s.Collectors()) > 0 }
+
+// hasAlloy: the way of lines through the other products' configurations is not
+// examined; a check of it has nothing to look at there.
+func hasAlloy(s *snapshot.Snapshot) bool {
+	return slices.ContainsFunc(s.Collectors(), func(c *snapshot.Collector) bool {
+		cfg := conf.Parse(string(c.Product), c.Config.Content)
+		return c.Err != nil || cfg != nil && (cfg.Alloy != nil || len(cfg.Errors) > 0)
+	})
+}
 
 func hasFileSources(s *snapshot.Snapshot) bool {
 	for _, c := range s.Collectors() {
@@ -318,13 +327,34 @@ func replacementTraps(c collectorCtx) []Finding {
 	return out
 }
 
+// secretRemedy says how a product takes a credential from elsewhere.
+func secretRemedy(p snapshot.Product) string {
+	switch p {
+	case snapshot.Alloy, snapshot.GrafanaAgent:
+		return "take it from a Secret: sys.env(\"NAME\") with envFrom, or remote.kubernetes.secret"
+	case snapshot.Promtail:
+		return "take it from a Secret: password_file (bearer_token_file) of a mounted one, or ${NAME} with -config.expand-env=true and envFrom"
+	case snapshot.OTel:
+		return "take it from a Secret: ${env:NAME} with envFrom"
+	}
+	return "take it from a Secret: ${NAME} with envFrom"
+}
+
 func literalSecrets(c collectorCtx) []Finding {
 	var out []Finding
 	if c.Config.Ref.Kind == "Secret" {
 		return nil // that is the place for it
 	}
 	for _, l := range c.cfg.Secrets {
-		out = append(out, Finding{Status: Warning, Ref: c.at(l.Pos), Detail: l.Key + " is written into the configuration", Fix: "take it from a Secret: sys.env(\"NAME\") with envFrom, or remote.kubernetes.secret"})
+		out = append(out, Finding{Status: Warning, Ref: c.at(l.Pos), Detail: l.Key + " is written into the configuration", Fix: secretRemedy(c.Product)})
+	}
+	for i := range c.cfg.Endpoints {
+		e := &c.cfg.Endpoints[i]
+		if u := e.Parse(); u != nil && u.User != nil {
+			if _, set := u.User.Password(); set {
+				out = append(out, Finding{Status: Warning, Ref: c.at(e.Pos), Detail: "the URL of " + e.Component + " has a password in it", Fix: secretRemedy(c.Product)})
+			}
+		}
 	}
 	return out
 }

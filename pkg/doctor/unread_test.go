@@ -73,3 +73,26 @@ func TestTemplatedConfiguration(t *testing.T) {
 		t.Errorf("LS0701: %+v", r.Findings)
 	}
 }
+
+// TestOtherProducts: Vector's and Promtail's ways of lines are not examined and
+// do not pass; a password in a URL is found, with the product's own remedy.
+func TestOtherProducts(t *testing.T) {
+	r := examineFiles(t, header{}, map[string]string{
+		"vector.yaml":   "sources: {k: {type: kubernetes_logs}}\nsinks: {l: {type: loki, inputs: [kk], endpoint: 'http://loki:3100'}}\n",
+		"promtail.yaml": "clients: [{url: 'http://u:topsecret@loki:3100/loki/api/v1/push'}]\npositions: {filename: /p}\nscrape_configs: []\n",
+	})
+	found := false
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		if (f.Code == "LS0702" || f.Code == "LS0703") && f.Status != None {
+			t.Errorf("%s: %s", f.Code, f.Status)
+		}
+		found = found || f.Code == "LS0713" && f.Status == Warning && strings.Contains(f.Fix, "password_file")
+		if strings.Contains(f.Detail+f.Fix+f.Patch, "topsecret") && f.Code == "LS0713" {
+			t.Errorf("%s shows it", f.Code)
+		}
+	}
+	if !found {
+		t.Errorf("the password was not found: %+v", r.Findings)
+	}
+}
