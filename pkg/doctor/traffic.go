@@ -79,7 +79,11 @@ func traffic(s *snapshot.Snapshot) []target {
 	return out
 }
 
+// fromURL keeps the URL as written, but for a password: reports quote it.
 func fromURL(raw string, u *url.URL) target {
+	if u.User != nil {
+		raw = u.Redacted()
+	}
 	return target{raw: raw, scheme: u.Scheme, host: u.Hostname(), port: u.Port(), path: u.Path}
 }
 
