@@ -302,7 +302,7 @@ func datasourceURLs(s *snapshot.Snapshot) []Finding {
 		t, ok := fromAddress(d.url)
 		if !ok || t.scheme == "" {
 			if d.url != "" && !strings.Contains(d.url, "$") {
-				out = append(out, Finding{Status: Error, Ref: d.ref("url"), Detail: fmt.Sprintf("datasource %s: %q is no URL", d.name, d.url), Fix: "url: http://SERVICE.NAMESPACE.svc:PORT"})
+				out = append(out, Finding{Status: Error, Ref: d.ref("url"), Detail: fmt.Sprintf("datasource %s: %q is no URL", d.name, snapshot.RedactText(d.url)), Fix: "url: http://SERVICE.NAMESPACE.svc:PORT"})
 			}
 			continue
 		}

@@ -322,7 +322,7 @@ const maxGroupKey = 128
 func groupKey(ls labels.Labels, names []string) string {
 	var b []byte
 	found := false
-	hash := uint64(0)
+	var hash uint64
 	for _, n := range names {
 		v := ls.Get(n)
 		found = found || v != ""

@@ -137,14 +137,14 @@ func (l *longRows) check(t *testing.T, db *DB, req *model.SelectRequest, limit i
 	// decoder of chunk blocks has its own memory, for the one at hand.
 	maxBatch := int(limit/8 + limit/16)
 	maxHeap := limit/8 + limit/16 + 10<<20
-	i, size := 0, 0
+	i := 0
 	for batches := 0; ; batches++ {
 		b, err := it.Next(context.Background())
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		must(t, err)
-		size = 0
+		size := 0
 		for k, line := range b.Lines {
 			size += len(line)
 			if i == len(want) {
