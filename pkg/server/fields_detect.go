@@ -119,6 +119,7 @@ func pathKeys(expr string) []string {
 // add takes the fields out of one entry.
 func (d *fieldDetector) add(e *engine.LiveEntry) error {
 	d.paths = nil
+	d.json.known, d.logfmt.known = false, false
 	e.StructuredMetadata.Range(func(l labels.Label) {
 		if f := d.note(l); f != nil {
 			f.metadata = true
@@ -297,6 +298,10 @@ type lineParser struct {
 	budget *stage.Budget
 	batch  model.EntryBatch
 	index  map[string]uint32 // of a stream's labels in batch.Streams
+	// known says that parsed are the labels of the entry that is looked at: a line
+	// is parsed once, however many ask.
+	known  bool
+	parsed labels.Labels
 }
 
 // maxParserCache bounds the label sets that a lineParser remembers.
@@ -316,8 +321,12 @@ func (p *lineParser) renew() (err error) {
 	return err
 }
 
-// parse returns the labels that the parser makes of the entry's line.
+// parse returns the labels that the parser makes of the line of the entry that is
+// looked at, until known is taken back.
 func (p *lineParser) parse(e *engine.LiveEntry) (labels.Labels, error) {
+	if p.known {
+		return p.parsed, nil
+	}
 	if p.budget.Exceeded() {
 		if err := p.renew(); err != nil {
 			return labels.EmptyLabels(), err
@@ -336,10 +345,11 @@ func (p *lineParser) parse(e *engine.LiveEntry) (labels.Labels, error) {
 	b.Timestamps = append(b.Timestamps, e.Timestamp)
 	b.Lines = append(b.Lines, e.Line)
 	b.Metadata = append(b.Metadata, e.StructuredMetadata)
-	if _, ok := p.p.Row(b, 0); !ok {
-		return labels.EmptyLabels(), nil
+	p.known, p.parsed = true, labels.EmptyLabels()
+	if _, ok := p.p.Row(b, 0); ok {
+		p.parsed = p.p.Labels().Parsed
 	}
-	return p.p.Labels().Parsed, nil
+	return p.parsed, nil
 }
 
 // jsonPaths maps the label names that json makes of a line to the keys that
