@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agnivade/levenshtein"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/data"
@@ -320,13 +321,13 @@ func (c chartCtx) near(path, before string) string {
 		if i := strings.LastIndexByte(k, '.'); i >= 0 {
 			kParent, kLast = k[:i+1], k[i+1:]
 		}
-		d := distance(strings.ToLower(last), strings.ToLower(kLast))
+		d := levenshtein.ComputeDistance(strings.ToLower(last), strings.ToLower(kLast))
 		if d > max(1, len(last)/3) || k == path {
 			continue
 		}
 		score := d * 10
 		if kParent != parent {
-			score += 15 + distance(kParent, parent)
+			score += 15 + levenshtein.ComputeDistance(kParent, parent)
 		}
 		if score < bestScore {
 			best, bestScore = k, score
@@ -358,26 +359,6 @@ func (c chartCtx) allKeys() []string {
 		return nil
 	}
 	return c.keys.All()
-}
-
-// distance is Levenshtein's, in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 func deprecatedValues(c chartCtx) []Finding {

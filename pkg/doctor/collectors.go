@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agnivade/levenshtein"
+
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/conf"
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/snapshot"
 )
@@ -245,7 +247,7 @@ func undefinedReferences(c collectorCtx) []Finding {
 func nearest(word string, candidates []string) string {
 	best, least := "", len(word)/3+2
 	for _, c := range candidates {
-		if d := distance(word, c); d < least {
+		if d := levenshtein.ComputeDistance(word, c); d < least {
 			best, least = c, d
 		}
 	}

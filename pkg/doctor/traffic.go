@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/agnivade/levenshtein"
 	"go.yaml.in/yaml/v3"
 	corev1 "k8s.io/api/core/v1"
 
@@ -300,7 +301,7 @@ func nearestService(s *snapshot.Snapshot, t target, r resolution) *corev1.Servic
 	for _, svc := range s.Services() {
 		score := 0
 		product := svc.Labels["app.kubernetes.io/name"]
-		like := strings.Contains(svc.Name, r.name) || strings.Contains(r.name, svc.Name) || distance(svc.Name, r.name) <= 2
+		like := strings.Contains(svc.Name, r.name) || strings.Contains(r.name, svc.Name) || levenshtein.ComputeDistance(svc.Name, r.name) <= 2
 		if !like && (!strings.Contains(r.name, "loki") || product != "loki") {
 			continue
 		}
@@ -322,7 +323,7 @@ func nearestService(s *snapshot.Snapshot, t target, r resolution) *corev1.Servic
 		case "":
 			score += 25
 		}
-		score -= min(distance(svc.Name, r.name), 12)
+		score -= min(levenshtein.ComputeDistance(svc.Name, r.name), 12)
 		if score > bestScore {
 			best, bestScore = svc, score
 		}
