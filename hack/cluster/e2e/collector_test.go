@@ -27,7 +27,7 @@ const patience = 60 * time.Second
 // collector is the process under test with its data directory, which outlives
 // the process.
 type collector struct {
-	t          *testing.T
+	t          testing.TB
 	dir        string
 	kubeconfig string
 	args       []string
@@ -39,7 +39,7 @@ type collector struct {
 
 // newCollector prepares a collector that reaches the API server at the given
 // URL ("" for the server itself) and starts it.
-func newCollector(t *testing.T, server string, args ...string) *collector {
+func newCollector(t testing.TB, server string, args ...string) *collector {
 	t.Helper()
 	kubeconfig, err := shared.ServiceAccount(t.Context(), rig.ServiceAccount{Name: "e2e-" + namespaceOf(t), Server: server})
 	if err != nil {

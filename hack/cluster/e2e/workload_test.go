@@ -20,7 +20,7 @@ const (
 	metaGapTo   = "__logstack_gap_to__"
 )
 
-func namespaceOf(t *testing.T) string {
+func namespaceOf(t testing.TB) string {
 	name := strings.ToLower(strings.TrimPrefix(t.Name(), "Test"))
 	name = strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
