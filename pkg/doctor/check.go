@@ -82,15 +82,18 @@ func (c *Check) inputs() []snapshot.Input { return append(slices.Clone(c.Needs),
 
 // Report is the outcome of all checks, in their order.
 type Report struct {
-	APIVersion string         `json:"apiVersion"`
-	Kind       string         `json:"kind"`
-	Context    string         `json:"context,omitempty"`
-	Namespace  string         `json:"namespace"`
-	Sources    []string       `json:"sources,omitempty"` // files that were examined
-	Findings   []Finding      `json:"findings"`
-	Counts     map[Status]int `json:"counts"`
-	Summary    string         `json:"summary"`
-	ExitCode   int            `json:"exitCode"`
+	APIVersion string    `json:"apiVersion"`
+	Kind       string    `json:"kind"`
+	Context    string    `json:"context,omitempty"`
+	Namespace  string    `json:"namespace"`
+	Sources    []string  `json:"sources,omitempty"` // files that were examined
+	Findings   []Finding `json:"findings"`
+	// Counts are the findings by status, Checks the checks by their worst one:
+	// the numbers of Summary. Of both, what is suppressed is left out.
+	Counts   map[Status]int `json:"counts"`
+	Checks   map[Status]int `json:"checks"`
+	Summary  string         `json:"summary"`
+	ExitCode int            `json:"exitCode"`
 
 	noServer bool // a cluster was asked and did not answer
 }
@@ -132,6 +135,7 @@ func Run(s *snapshot.Snapshot, checks []Check, o RunOptions) *Report {
 		}
 	}
 	r.noServer = s.Missing(snapshot.Server) != nil && !s.Missing(snapshot.Server).Offline
+	r.Checks, _ = r.outcomes()
 	r.Summary = r.summary()
 	r.ExitCode = r.exitCode(o)
 	return r
@@ -301,21 +305,48 @@ func (r *Report) exitCode(o RunOptions) int {
 	return ExitOK
 }
 
-// summary is the last line of every report.
-func (r *Report) summary() string {
-	suppressed := 0
-	codes := map[string]bool{}
+// severity orders the outcomes of one check: what it comes to is the first that
+// it has. A skip outweighs what was found to be well: it was not all looked at.
+var severity = []Status{Error, Warning, Skip, Info, OK}
+
+// outcomes are the checks by what each comes to. One whose findings are all
+// suppressed is counted apart, one without anything to look at not at all.
+func (r *Report) outcomes() (by map[Status]int, suppressed int) {
+	by = map[Status]int{}
+	found := map[string][]Status{}
+	hidden := map[string]bool{}
 	for i := range r.Findings {
 		f := &r.Findings[i]
-		if f.Suppressed != "" {
-			suppressed++
-		}
-		if f.Status != None {
-			codes[f.Code] = true
+		switch {
+		case f.Suppressed != "":
+			hidden[f.Code] = true
+		case f.Status != None:
+			found[f.Code] = append(found[f.Code], f.Status)
 		}
 	}
-	n := len(codes)
-	parts := []string{fmt.Sprintf("%d ok", r.Counts[OK])}
+	for code := range hidden {
+		if found[code] == nil {
+			suppressed++
+		}
+	}
+	for _, have := range found {
+		by[severity[slices.IndexFunc(severity, func(s Status) bool { return slices.Contains(have, s) })]]++
+	}
+	return by, suppressed
+}
+
+// summary is the last line of every report. It counts checks: its numbers add
+// up to the first one.
+func (r *Report) summary() string {
+	by, suppressed := r.outcomes()
+	n := suppressed
+	for _, c := range by {
+		n += c
+	}
+	if n == 0 {
+		return "0 checks: there was nothing to examine"
+	}
+	parts := []string{fmt.Sprintf("%d ok", by[OK])}
 	add := func(n int, one, many string) {
 		if n == 1 {
 			parts = append(parts, "1 "+one)
@@ -323,25 +354,24 @@ func (r *Report) summary() string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, many))
 		}
 	}
-	add(r.Counts[Info], "info", "info")
-	add(r.Counts[Warning], "warning", "warnings")
-	add(r.Counts[Error], "error", "errors")
-	if r.Counts[Skip] > 0 {
-		s := fmt.Sprintf("%d skipped", r.Counts[Skip])
-		if r.lacksRights() {
-			s += " (no permission)"
-		}
-		parts = append(parts, s)
+	add(by[Info], "info", "info")
+	add(by[Warning], "warning", "warnings")
+	add(by[Error], "error", "errors")
+	skipped := "skipped"
+	if r.lacksRights() {
+		skipped += " (no permission)"
 	}
+	add(by[Skip], skipped, skipped)
 	add(suppressed, "suppressed", "suppressed")
-	if n == 0 {
-		return "0 checks: there was nothing to examine"
-	}
-	word := "checks"
+	return plural(n, "check") + ": " + strings.Join(parts, ", ")
+}
+
+// plural is "1 check" or "2 checks".
+func plural(n int, word string) string {
 	if n == 1 {
-		word = "check"
+		return "1 " + word
 	}
-	return fmt.Sprintf("%d %s: %s", n, word, strings.Join(parts, ", "))
+	return fmt.Sprintf("%d %ss", n, word)
 }
 
 func (r *Report) lacksRights() bool {
@@ -367,6 +397,7 @@ func (r *Report) Waiting() string {
 	return ""
 }
 
+// hopeless says whether only a person can mend it.
 func hopeless(f *Finding) bool {
 	for _, w := range []string{"not found", "manifest unknown", "InvalidImageName", "two registries", "Insufficient", "scaled to 0", "matches no pod"} {
 		if strings.Contains(f.Detail, w) {

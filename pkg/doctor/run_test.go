@@ -162,3 +162,28 @@ func TestWaiting(t *testing.T) {
 		t.Errorf("waiting for %s: no node grows", w)
 	}
 }
+
+// TestSummary: the last line counts checks by their worst outcome, and its
+// numbers add up; findings are counted apart.
+func TestSummary(t *testing.T) {
+	e, w, ok, sk := Finding{Status: Error}, Finding{Status: Warning}, Finding{Status: OK}, Finding{Status: Skip, Right: "list nodes"}
+	for name, tc := range map[string]struct {
+		checks []Check
+		want   string
+	}{
+		"each worst": {[]Check{fake("LS0501", e, e, w, sk), fake("LS0502", w, w), fake("LS0503"), fake("LS0504", ok, sk), fake("LS0505", Finding{Status: Info}), fake("LS0506", Finding{Status: None})},
+			"5 checks: 1 ok, 1 info, 1 warning, 1 error, 1 skipped (no permission)"},
+		"plural":            {[]Check{fake("LS0501", e, e), fake("LS0502", e), fake("LS0503", sk), fake("LS0504", Finding{Status: Skip})}, "4 checks: 0 ok, 2 errors, 2 skipped"},
+		"suppressed":        {[]Check{fake("LS0608", w, w), fake("LS0502")}, "2 checks: 1 ok, 1 suppressed"},
+		"one":               {[]Check{fake("LS0501")}, "1 check: 1 ok"},
+		"nothing to say of": {[]Check{fake("LS0501", Finding{Status: None})}, "0 checks: there was nothing to examine"},
+	} {
+		r := Run(empty(), tc.checks, RunOptions{Suppressions: []Suppression{{Code: "LS0608", Reason: "we stay"}}})
+		if r.Summary != tc.want {
+			t.Errorf("%s: %q, want %q", name, r.Summary, tc.want)
+		}
+	}
+	if r := Run(empty(), []Check{fake("LS0501", e, e)}, RunOptions{}); r.Counts[Error] != 2 || r.Checks[Error] != 1 {
+		t.Errorf("findings %v, checks %v", r.Counts, r.Checks)
+	}
+}
