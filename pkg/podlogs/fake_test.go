@@ -45,6 +45,10 @@ type cluster struct {
 	// epoch grows when all open streams are cut, with cutErr.
 	epoch  int
 	cutErr error
+	// maxFollow is when the kubelet ends a follow, maxSilence how long one may be
+	// silent before something on the way ends it. Both look like a clean end; 0
+	// is never.
+	maxFollow, maxSilence time.Duration
 }
 
 // bodyFault ends a body early.
@@ -352,6 +356,7 @@ type fakeBody struct {
 	// opened, before they first looked at the directory, until the next rotation.
 	stuck  bool
 	opened time.Time
+	spoke  time.Time // last delivered something
 }
 
 func (b *fakeBody) Read(p []byte) (int, error) {
@@ -390,16 +395,23 @@ func (b *fakeBody) Read(p []byte) (int, error) {
 			n := copy(p, b.buf)
 			b.buf = b.buf[n:]
 			b.sent += n
+			b.spoke = time.Now()
 			b.k.mu.Unlock()
 			return n, nil
 		}
 		changed, end := b.p.changed, b.atEnd()
+		cut := b.cutAt()
 		b.k.mu.Unlock()
-		if end {
+		if end || !cut.IsZero() && !time.Now().Before(cut) {
 			return 0, io.EOF
+		}
+		var timeout <-chan time.Time
+		if !cut.IsZero() {
+			timeout = time.After(time.Until(cut))
 		}
 		select {
 		case <-changed:
+		case <-timeout:
 		case <-b.ctx.Done():
 		}
 	}
@@ -431,6 +443,30 @@ func (b *fakeBody) refill() {
 		// reader was busy is never read.
 		b.gen, b.next = len(b.run.files)-1, 0
 	}
+}
+
+// cutAt is when something on the way ends the body, zero for never. The lock is
+// held.
+func (b *fakeBody) cutAt() (at time.Time) {
+	if !b.o.Follow {
+		return at
+	}
+	if d := b.k.maxFollow; d > 0 {
+		at = b.opened.Add(d)
+	}
+	if d := b.k.maxSilence; d > 0 {
+		if silent := laterOf(b.opened, b.spoke).Add(d); at.IsZero() || silent.Before(at) {
+			at = silent
+		}
+	}
+	return at
+}
+
+func laterOf(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // atEnd says whether the body ends here. The lock is held.
