@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -58,10 +59,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 // requests (they count as long-running), so the collector has to.
 type limits struct {
 	opens       *rate.Limiter
+	probes      *rate.Limiter
 	nodeOpens   rate.Limit
 	nodeBurst   int
 	followCap   int
 	totalFollow int
+	// polled is the number of containers that are polled.
+	polled atomic.Int64
 
 	mu    sync.Mutex
 	nodes map[string]*nodeLimits
@@ -85,6 +89,7 @@ type nodeLimits struct {
 func newLimits(o *Options) *limits {
 	return &limits{
 		opens:       rate.NewLimiter(rate.Limit(o.OpensPerSecond), o.OpensBurst),
+		probes:      rate.NewLimiter(rate.Limit(o.ProbesPerSecond), max(int(o.ProbesPerSecond), 1)),
 		nodeOpens:   rate.Limit(o.NodeOpensPerSecond),
 		nodeBurst:   o.NodeOpensBurst,
 		followCap:   o.NodeFollowCap,
@@ -110,11 +115,22 @@ func (l *limits) node(name string) *nodeLimits {
 	return n
 }
 
-// admit waits until the node may be asked. Urgent requests (a pod that is about
-// to vanish) take tokens without waiting for them.
-func (l *limits) admit(ctx context.Context, node string, urgent bool) error {
+// urgency of a request.
+type urgency int
+
+const (
+	// urgent requests take tokens without waiting for them: a pod that is about to
+	// vanish, and a follow that was admitted with its catch-up.
+	urgent urgency = iota
+	ordinary
+	// probing requests bring one line only.
+	probing
+)
+
+// admit waits until the node may be asked.
+func (l *limits) admit(ctx context.Context, node string, u urgency) error {
 	n := l.node(node)
-	if urgent {
+	if u == urgent {
 		l.opens.Reserve()
 		n.opens.Reserve()
 		return nil
@@ -131,7 +147,16 @@ func (l *limits) admit(ctx context.Context, node string, urgent bool) error {
 	if err := n.opens.Wait(ctx); err != nil {
 		return err
 	}
+	if u == probing {
+		return l.probes.Wait(ctx)
+	}
 	return l.opens.Wait(ctx)
+}
+
+// pollPause is the shortest mean time between two polls of a container with
+// which all that are polled together leave a third of the probes to others.
+func (l *limits) pollPause() time.Duration {
+	return time.Duration(float64(l.polled.Load()) / float64(l.probes.Limit()) * 1.5 * float64(time.Second))
 }
 
 // report tells the node's breaker how a request ended. unreachable means that

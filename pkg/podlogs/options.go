@@ -54,6 +54,10 @@ type Options struct {
 	OpensBurst         int
 	NodeOpensPerSecond float64
 	NodeOpensBurst     int
+	// ProbesPerSecond bounds looks at the end of a log (100), which bring one line
+	// and are what polled containers cost. They have a bucket of their own: the
+	// idle must not keep the busy waiting.
+	ProbesPerSecond float64
 
 	// MaxLineBytes is where a longer line is cut (256 KiB).
 	MaxLineBytes int
@@ -82,6 +86,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.OpensBurst, 100)
 	setDefault(&o.NodeOpensPerSecond, 10)
 	setDefault(&o.NodeOpensBurst, 100)
+	setDefault(&o.ProbesPerSecond, 100)
 	setDefault(&o.MaxLineBytes, 256<<10)
 	setDefault(&o.FlushInterval, 200*time.Millisecond)
 	setDefault(&o.FlushBytes, 1<<20)
@@ -111,7 +116,7 @@ func (o *Options) validate() error {
 	need(o.MaxLineBytes >= 1024, "MaxLineBytes must be at least 1024")
 	need(o.FlushBytes >= 4096, "FlushBytes must be at least 4096")
 	need(o.FollowCap > 0 && o.NodeFollowCap > 0, "follow caps must be positive")
-	need(o.OpensPerSecond > 0 && o.OpensBurst > 0 && o.NodeOpensPerSecond > 0 && o.NodeOpensBurst > 0, "open rates must be positive")
+	need(o.OpensPerSecond > 0 && o.OpensBurst > 0 && o.NodeOpensPerSecond > 0 && o.NodeOpensBurst > 0 && o.ProbesPerSecond > 0, "open rates must be positive")
 	need(o.FlushInterval > 0, "FlushInterval must be positive")
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("pod log options: %w", err)

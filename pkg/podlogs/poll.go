@@ -16,9 +16,12 @@ const (
 // instance; the file is read only when its newest record is not known.
 func (t *target) poll(ctx context.Context, v *containerView, inst instance) error {
 	t.setState(StatePolling, "")
+	t.c.limits.polled.Add(1)
+	defer t.c.limits.polled.Add(-1)
 	interval := pollFirst
 	for {
-		timer := time.NewTimer(interval*8/10 + rand.N(interval*4/10))
+		pause := max(interval, t.c.limits.pollPause())
+		timer := time.NewTimer(pause*8/10 + rand.N(pause*4/10))
 		select {
 		case <-ctx.Done():
 			timer.Stop()

@@ -362,9 +362,16 @@ func (t *target) name() string {
 // open makes one request for the target's log.
 func (t *target) open(ctx context.Context, v *containerView, kind string, o *corev1.PodLogOptions) (io.ReadCloser, error) {
 	_, deleted := t.snapshot()
-	// The follow after a catch-up was admitted with it: a pause between the two
-	// is time for a rotation.
-	if err := t.c.limits.admit(ctx, v.node, v.terminating || deleted || o.Follow); err != nil {
+	how := ordinary
+	switch {
+	case v.terminating || deleted || o.Follow:
+		// The follow after a catch-up was admitted with it: a pause between the
+		// two is time for a rotation.
+		how = urgent
+	case kind == "probe":
+		how = probing
+	}
+	if err := t.c.limits.admit(ctx, v.node, how); err != nil {
 		return nil, err
 	}
 	o.Container = t.key.container
