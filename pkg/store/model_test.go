@@ -221,7 +221,7 @@ func (r *random) labels() labels.Labels {
 func (r *random) time() int64 {
 	switch r.IntN(20) {
 	case 0: // late
-		return r.now - int64(r.IntN(int(3*24*time.Hour)))
+		return r.now - r.Int64N(int64(3*24*time.Hour))
 	case 1, 2: // a little out of order
 		return r.now - r.Int64N(20*testStep)
 	case 3, 4, 5, 6: // equal
@@ -229,7 +229,7 @@ func (r *random) time() int64 {
 	}
 	r.now += r.Int64N(testStep)
 	if r.IntN(500) == 0 {
-		r.now += int64(r.IntN(int(6 * time.Hour)))
+		r.now += r.Int64N(int64(6 * time.Hour))
 	}
 	return r.now
 }
@@ -312,7 +312,7 @@ func (r *random) timeRange() model.TimeRange {
 	}
 	end := r.now - r.Int64N(int64(time.Hour)) + 1
 	if r.IntN(4) == 0 {
-		end -= int64(r.IntN(int(48 * time.Hour)))
+		end -= r.Int64N(int64(48 * time.Hour))
 	}
 	return model.TimeRange{Start: end - r.Int64N(int64(2*time.Hour)), End: end}
 }

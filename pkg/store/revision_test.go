@@ -52,7 +52,7 @@ func TestUnchangedMeansSame(t *testing.T) {
 						h.must(h.db.Flush(context.Background()))
 						h.must(h.db.maintain(context.Background()))
 					}
-					h.now += int64(h.IntN(int(time.Hour)))
+					h.now += h.Int64N(int64(time.Hour))
 				} else {
 					h.step(i)
 				}

@@ -96,7 +96,7 @@ func TestCacheAnswersTheSame(t *testing.T) {
 				case 1, 2:
 					for range rnd.IntN(5) {
 						ts := zero + rnd.Int64N(int64(5*time.Minute)) - int64(time.Minute)
-						ts -= ts % int64(1+rnd.IntN(2)*5e9)
+						ts -= ts % (1 + rnd.Int64N(2)*5e9)
 						s.push(labels.FromStrings("app", "a", "s", fmt.Sprint(rnd.IntN(4))), ts, fmt.Sprint("v=", rnd.IntN(100)))
 					}
 				}
