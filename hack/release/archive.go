@@ -103,7 +103,7 @@ func emptyDir(dir string) error {
 
 func ours(name string) bool {
 	switch name {
-	case "checksums.txt", "logstack.yaml", "collector.tar", "collector.cdx.json":
+	case "checksums.txt", manifestName, "collector.tar", "collector.cdx.json":
 		return true
 	}
 	return strings.HasPrefix(name, "kubectl-logstack_")

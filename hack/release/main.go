@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -37,6 +38,11 @@ type config struct {
 	commit    string
 	platforms []platform
 	image     bool
+	// imagePlatforms is handed to hack/image.
+	imagePlatforms string
+	// index is the directory of the Krew index to write, "" for none; mirror is
+	// where it says that the archives are, "" for the release's own address.
+	index, mirror string
 	// date stands in archives as the time of every file.
 	date time.Time
 }
@@ -53,6 +59,9 @@ func parse(ctx context.Context, args []string, log io.Writer) (config, error) {
 	fs.StringVar(&cfg.commit, "commit", "", "commit to stamp (default: HEAD)")
 	fs.StringVar(&platforms, "platforms", allPlatforms(), "comma-separated `list` of the plugin's platforms")
 	fs.BoolVar(&cfg.image, "image", true, "also build the collector's image archive")
+	fs.StringVar(&cfg.imagePlatforms, "image-platforms", "linux/amd64,linux/arm64,linux/arm/v7", "comma-separated `list` of the image's platforms")
+	fs.StringVar(&cfg.index, "index", "", "`directory` of a Krew index to write, a git repository with plugins/logstack.yaml")
+	fs.StringVar(&cfg.mirror, "mirror", "", "`URL` under which the index finds the archives (default: the release's address)")
 	if err := fs.Parse(args); err != nil {
 		return cfg, err
 	}
@@ -62,6 +71,12 @@ func parse(ctx context.Context, args []string, log io.Writer) (config, error) {
 	var err error
 	if cfg.platforms, err = parsePlatforms(platforms); err != nil {
 		return cfg, err
+	}
+	if cfg.mirror != "" && cfg.index == "" {
+		return cfg, errors.New("-mirror is for an index: name its directory with -index")
+	}
+	if u, err := url.Parse(cfg.mirror); cfg.mirror != "" && (err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+		return cfg, fmt.Errorf("-mirror %q is not an http or https URL: Krew downloads over nothing else", cfg.mirror)
 	}
 	if cfg.version == "" {
 		if cfg.version, err = git(ctx, "describe", "--tags", "--exact-match"); err != nil {
@@ -174,7 +189,11 @@ func build(ctx context.Context, cfg config, work string, log io.Writer) error {
 			return err
 		}
 	}
-	return writeManifest(cfg, digests)
+	m, err := writeManifest(cfg, digests)
+	if err != nil || cfg.index == "" {
+		return err
+	}
+	return writeIndex(ctx, cfg, m)
 }
 
 // compile builds the plugin as every released binary is built.
@@ -196,7 +215,7 @@ func goBuild(ctx context.Context, cfg config, pkg, path string, env ...string) e
 // image has hack/image pack the collector, and lists what is in it.
 func image(ctx context.Context, cfg config, work string, log io.Writer) error {
 	cmd := exec.CommandContext(ctx, "go", "run", "./hack/image", "-o", filepath.Join(cfg.output, "collector.tar"),
-		"-tag", imageName+":"+cfg.version, "-version", cfg.version, "-commit", cfg.commit)
+		"-tag", imageName+":"+cfg.version, "-platforms", cfg.imagePlatforms, "-version", cfg.version, "-commit", cfg.commit)
 	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH="+strconv.FormatInt(cfg.date.Unix(), 10))
 	cmd.Stderr = log
 	if err := cmd.Run(); err != nil {

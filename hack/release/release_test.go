@@ -1,13 +1,8 @@
 package main
 
 import (
-	"archive/tar"
-	"archive/zip"
 	"bytes"
-	"compress/gzip"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"io"
@@ -22,7 +17,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"sigs.k8s.io/yaml"
+
+	"github.com/logstack-dev/kubectl-logstack/hack/release/krew"
 )
 
 var date = time.Date(2026, 5, 4, 3, 2, 2, 0, time.UTC)
@@ -54,7 +50,8 @@ func TestInstalledAsKrewDoes(t *testing.T) {
 	for _, dir := range dirs {
 		t.Setenv("SOURCE_DATE_EPOCH", "1770000000")
 		var log bytes.Buffer
-		args := []string{"-o", dir, "-version", "v0.1.0-rc.1", "-commit", "0123456789ab", "-platforms", p.String(), "-image=false"}
+		args := []string{"-o", dir, "-version", "v0.1.0-rc.1", "-commit", "0123456789ab", "-platforms", p.String(), "-image=false",
+			"-index", dir + "-index", "-mirror", "http://mirror.example:8000/logstack/"}
 		if err := run(t.Context(), args, &log); err != nil {
 			t.Fatalf("%v\n%s", err, log.String())
 		}
@@ -65,45 +62,101 @@ func TestInstalledAsKrewDoes(t *testing.T) {
 			t.Errorf("%s differs between two builds of one commit", name)
 		}
 	}
-	want := []string{"checksums.txt", p.archive(), p.base() + ".cdx.json", "logstack.yaml"}
+	want := []string{"checksums.txt", p.archive(), p.base() + ".cdx.json", manifestName}
 	if len(first) != len(want) {
 		t.Errorf("the release has %d files, want %v", len(first), want)
 	}
 
-	var m manifest
-	if err := yaml.UnmarshalStrict(first["logstack.yaml"], &m); err != nil {
+	m, err := krew.Parse(first[manifestName])
+	if err != nil {
 		t.Fatal(err)
 	}
 	if len(m.Spec.Platforms) != 1 {
 		t.Fatalf("%d platforms in the manifest, one was built", len(m.Spec.Platforms))
 	}
-	entry := m.Spec.Platforms[0]
-	archive := first[entry.URI[strings.LastIndex(entry.URI, "/")+1:]]
-	if sum := sha256.Sum256(archive); hex.EncodeToString(sum[:]) != entry.SHA256 {
-		t.Fatalf("the manifest's digest %s is not that of the archive", entry.SHA256)
-	}
-	krew := t.TempDir()
-	store := filepath.Join(krew, "store", m.Metadata.Name, m.Spec.Version)
-	files := unpack(t, entry.URI, archive, store)
-	if diff := cmp.Diff([]string{"LICENSE", "THIRD_PARTY_LICENSES", entry.Bin}, files); diff != "" {
-		t.Errorf("files of the archive (-want +got):\n%s", diff)
-	}
-	bin := filepath.Join(krew, "bin")
-	if err := os.MkdirAll(bin, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	link := filepath.Join(bin, "kubectl-"+strings.ReplaceAll(m.Metadata.Name, "-", "_"))
-	if err := os.Symlink(filepath.Join(store, entry.Bin), link); err != nil {
+	link, err := krew.Root(t.TempDir()).Install(m, filepath.Join(dirs[0], p.archive()), p.os, p.arch)
+	if err != nil {
 		t.Fatal(err)
 	}
 	out, err := exec.CommandContext(t.Context(), link, "version").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "v0.1.0-rc.1 (commit 0123456789ab") {
 		t.Errorf("the installed plugin said %q, %v", out, err)
 	}
-	if !bytes.Contains(first["checksums.txt"], []byte(entry.SHA256+"  "+p.archive())) {
+	if !bytes.Contains(first["checksums.txt"], []byte(m.Spec.Platforms[0].SHA256+"  "+p.archive())) {
 		t.Errorf("checksums.txt lacks the archive:\n%s", first["checksums.txt"])
 	}
 	checkSBOM(t, first[p.base()+".cdx.json"])
+	checkIndex(t, dirs[0]+"-index", dirs[1]+"-index", "http://mirror.example:8000/logstack/"+p.archive())
+}
+
+// checkIndex clones an index as Krew does and compares it with another one of
+// the same release.
+func checkIndex(t *testing.T, dir, again, uri string) {
+	t.Helper()
+	clone := filepath.Join(t.TempDir(), "index")
+	if out, err := exec.CommandContext(t.Context(), "git", "clone", "--quiet", dir, clone).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	data, err := os.ReadFile(filepath.Join(clone, "plugins", manifestName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := krew.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Validate(manifestName); err != nil {
+		t.Error(err)
+	}
+	if m.Spec.Platforms[0].URI != uri {
+		t.Errorf("the index says %s, want the mirror's %s", m.Spec.Platforms[0].URI, uri)
+	}
+	var heads [2]string
+	for i, d := range []string{dir, again} {
+		out, err := exec.CommandContext(t.Context(), "git", "-C", d, "rev-parse", "HEAD").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		heads[i] = string(out)
+	}
+	if heads[0] != heads[1] {
+		t.Errorf("indexes of one release differ: commits %q", heads)
+	}
+}
+
+// TestIndexReplaced writes an index over an older one, and not over anything
+// that somebody else made.
+func TestIndexReplaced(t *testing.T) {
+	atRoot(t)
+	digests := map[platform]string{}
+	for _, p := range platforms {
+		digests[p] = strings.Repeat("f", 64)
+	}
+	cfg := config{output: t.TempDir(), version: "v1.2.3", date: date, index: filepath.Join(t.TempDir(), "index")}
+	m, err := writeManifest(cfg, digests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := writeIndex(t.Context(), cfg, m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(cfg.index, "plugins", "other.yaml")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	checkError(t, writeIndex(t.Context(), cfg, m), "other.yaml")
+	if err := errors.Join(os.Remove(file), os.WriteFile(filepath.Join(cfg.index, "README.md"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	checkError(t, writeIndex(t.Context(), cfg, m), "README.md")
+	clone := filepath.Join(t.TempDir(), "clone")
+	if out, err := exec.CommandContext(t.Context(), "git", "clone", "--quiet", cfg.index, clone).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	cfg.index = clone
+	checkError(t, writeIndex(t.Context(), cfg, m), "clone of another repository")
 }
 
 func checkSBOM(t *testing.T, data []byte) {
@@ -144,53 +197,6 @@ func read(t *testing.T, dir string) map[string][]byte {
 	return files
 }
 
-// unpack writes the files of an archive into dir and returns their names.
-func unpack(t *testing.T, name string, archive []byte, dir string) []string {
-	t.Helper()
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	add := func(name string, mode os.FileMode, r io.Reader) {
-		data, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), data, mode); err != nil {
-			t.Fatal(err)
-		}
-		names = append(names, name)
-	}
-	if strings.HasSuffix(name, ".zip") {
-		z, err := zip.NewReader(bytes.NewReader(archive), int64(len(archive)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, f := range z.File {
-			r, err := f.Open()
-			if err != nil {
-				t.Fatal(err)
-			}
-			add(f.Name, f.Mode(), r)
-		}
-		return names
-	}
-	z, err := gzip.NewReader(bytes.NewReader(archive))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for r := tar.NewReader(z); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return names
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		add(h.Name, h.FileInfo().Mode(), r)
-	}
-}
-
 func TestArchives(t *testing.T) {
 	members := []member{{"LICENSE", 0o644, []byte("text")}, {"tool", 0o755, bytes.Repeat([]byte("x"), 1<<16)}}
 	for _, name := range []string{"a.tar.gz", "a.zip"} {
@@ -213,7 +219,9 @@ func TestArchives(t *testing.T) {
 				t.Fatal(err)
 			}
 			out := filepath.Join(dir, "out")
-			unpack(t, name, data, out)
+			if _, err := krew.Unpack(name, data, out); err != nil {
+				t.Fatal(err)
+			}
 			for _, m := range members {
 				info, err := os.Stat(filepath.Join(out, m.name))
 				if err != nil || info.Size() != int64(len(m.data)) || info.Mode().Perm() != os.FileMode(m.mode) {
@@ -232,15 +240,15 @@ func TestTemplate(t *testing.T) {
 		digests[p] = strings.Repeat("f"+strconv.Itoa(i), 32)
 	}
 	cfg := config{output: t.TempDir(), version: "v1.2.3"}
-	if err := writeManifest(cfg, digests); err != nil {
+	if _, err := writeManifest(cfg, digests); err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(filepath.Join(cfg.output, "logstack.yaml"))
+	data, err := os.ReadFile(filepath.Join(cfg.output, manifestName))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var m manifest
-	if err := yaml.UnmarshalStrict(data, &m); err != nil {
+	m, err := krew.Parse(data)
+	if err != nil {
 		t.Fatal(err)
 	}
 	got := map[string]string{}
@@ -256,55 +264,6 @@ func TestTemplate(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("platforms (-want +got):\n%s", diff)
-	}
-}
-
-func TestValidate(t *testing.T) {
-	good := func() manifest {
-		var m manifest
-		m.APIVersion, m.Kind, m.Metadata.Name = "krew.googlecontainertools.github.com/v1alpha2", "Plugin", "logstack"
-		m.Spec.Version, m.Spec.ShortDescription = "v1.0.0", "Logs"
-		p := manifestPlatform{URI: "https://example.org/a.tar.gz", SHA256: strings.Repeat("a", 64), Bin: "kubectl-logstack"}
-		p.Selector.MatchLabels = map[string]string{"os": "linux", "arch": "amd64"}
-		m.Spec.Platforms = []manifestPlatform{p}
-		return m
-	}
-	tests := []struct {
-		name, file string
-		change     func(*manifest)
-		want       string
-	}{
-		{name: "good"},
-		{name: "ending", file: "logstack.yml", want: "does not end in .yaml"},
-		{name: "name", file: "other.yaml", want: "is not the file's name"},
-		{name: "unsafe name", file: "a b.yaml", change: func(m *manifest) { m.Metadata.Name = "a b" }, want: "not a safe file name"},
-		{name: "device", file: "con.yaml", change: func(m *manifest) { m.Metadata.Name = "con" }, want: "not a safe file name"},
-		{name: "api", change: func(m *manifest) { m.APIVersion = "v1" }, want: "apiVersion"},
-		{name: "kind", change: func(m *manifest) { m.Kind = "Pod" }, want: "kind"},
-		{name: "version", change: func(m *manifest) { m.Spec.Version = "1.0.0" }, want: "leading v"},
-		{name: "no description", change: func(m *manifest) { m.Spec.ShortDescription = "" }, want: "shortDescription is empty"},
-		{name: "two lines", change: func(m *manifest) { m.Spec.ShortDescription = "a\nb" }, want: "more than one line"},
-		{name: "no platform", change: func(m *manifest) { m.Spec.Platforms = nil }, want: "platforms is empty"},
-		{name: "no uri", change: func(m *manifest) { m.Spec.Platforms[0].URI = "" }, want: "[0]: uri is empty"},
-		{name: "upper case", change: func(m *manifest) { m.Spec.Platforms[0].SHA256 = strings.Repeat("A", 64) }, want: "lower-case"},
-		{name: "no bin", change: func(m *manifest) { m.Spec.Platforms[0].Bin = "" }, want: "bin is empty"},
-		{name: "no selector", change: func(m *manifest) { m.Spec.Platforms[0].Selector.MatchLabels = nil }, want: "selector is empty"},
-		{name: "label", change: func(m *manifest) { m.Spec.Platforms[0].Selector.MatchLabels["cpu"] = "x" }, want: `label "cpu"`},
-		{name: "unknown os", change: func(m *manifest) { m.Spec.Platforms[0].Selector.MatchLabels["os"] = "plan9" }, want: "no platform that Krew supports"},
-		{name: "twice", change: func(m *manifest) { m.Spec.Platforms = append(m.Spec.Platforms, m.Spec.Platforms[0]) }, want: "[0], [1] all match linux/amd64"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			m := good()
-			if tt.change != nil {
-				tt.change(&m)
-			}
-			file := tt.file
-			if file == "" {
-				file = "logstack.yaml"
-			}
-			checkError(t, validate(file, m), tt.want)
-		})
 	}
 }
 
@@ -338,6 +297,8 @@ func TestRefuses(t *testing.T) {
 		{"commit", []string{"-version", "v1.2.3", "-commit", "HEAD~1"}, "is not a commit"},
 		{"platform", []string{"-platforms", "plan9/amd64"}, "unknown platform"},
 		{"twice", []string{"-platforms", "linux/arm,linux/arm"}, "named twice"},
+		{"mirror alone", []string{"-mirror", "http://mirror.example"}, "-index"},
+		{"mirror on disk", []string{"-index", "x", "-mirror", "file:///srv"}, "not an http or https URL"},
 		{"foreign directory", []string{"-version", "v1.2.3", "-commit", "0123456", "-o", foreign}, "thesis.tex"},
 	}
 	for _, tt := range tests {
