@@ -11,5 +11,8 @@ import "embed"
 var Files embed.FS
 
 // Order lists the files in the order in which they are applied: what others
-// need first.
-var Order = []string{"namespace.yaml", "rbac.yaml", "networkpolicy.yaml", "service.yaml", "statefulset.yaml", "grafana-datasource.yaml"}
+// need first. Rules for alerts (alerts*.yaml) come after them.
+var Order = []string{
+	"namespace.yaml", "rbac.yaml", "networkpolicy.yaml", "service.yaml", "limits.yaml", "statefulset.yaml",
+	"servicemonitor.yaml", "grafana-datasource.yaml",
+}

@@ -140,12 +140,17 @@ func Current(ctx context.Context, c *kube.Client, namespace string) (values Valu
 	pod := &set.Spec.Template.Spec
 	container := &pod.Containers[0]
 	// Who named no tag follows the version of the plugin: this run is an upgrade.
-	if former == nil || values.Image.Tag != "" || values.Image.Digest != "" {
+	named := values.Image.Tag != "" || values.Image.Digest != ""
+	if former == nil || named && values.Image.Ref() != container.Image {
 		values.Image.SetRef(container.Image)
 	}
+	values.Namespaces = nil
 	for _, arg := range container.Args {
 		if v, ok := strings.CutPrefix(arg, "--retention="); ok {
 			values.Retention = v
+		}
+		if v, ok := strings.CutPrefix(arg, namespaceArg); ok {
+			values.Namespaces = append(values.Namespaces, v)
 		}
 	}
 	if m := container.Resources.Limits.Memory(); !m.IsZero() {
@@ -159,8 +164,38 @@ func Current(ctx context.Context, c *kube.Client, namespace string) (values Valu
 	for _, s := range pod.ImagePullSecrets {
 		values.Image.PullSecrets = append(values.Image.PullSecrets, s.Name)
 	}
+	if values.Limits, err = runningFiles(ctx, c, namespace, pod.Volumes, &values); err != nil {
+		return values, false, err
+	}
 	values.Storage = runningStorage(&set.Spec.Template.Spec, set.Spec.VolumeClaimTemplates, values.Storage)
 	return values, true, nil
+}
+
+// runningFiles finds the certificate and the credentials of the running pods, and
+// returns their limits.
+func runningFiles(ctx context.Context, c *kube.Client, namespace string, volumes []corev1.Volume, values *Values) (Limits, error) {
+	values.TLS, values.Auth = TLS{}, Auth{}
+	var limits Limits
+	for _, v := range volumes {
+		switch {
+		case v.Name == tlsVolume && v.Secret != nil:
+			values.TLS.SecretName = v.Secret.SecretName
+		case v.Name == authVolume && v.Secret != nil:
+			values.Auth.SecretName = v.Secret.SecretName
+		case v.Name == limitsVolume && v.ConfigMap != nil:
+			cm, err := c.Kube.CoreV1().ConfigMaps(namespace).Get(ctx, v.ConfigMap.Name, metav1.GetOptions{})
+			if apierrors.IsNotFound(err) {
+				continue
+			}
+			if err != nil {
+				return nil, kube.Explain(err)
+			}
+			if err := sigsyaml.Unmarshal([]byte(cm.Data[limitsFile]), &limits); err != nil {
+				return nil, fmt.Errorf("configmap/%s: %w", v.ConfigMap.Name, err)
+			}
+		}
+	}
+	return limits, nil
 }
 
 func runningStorage(pod *corev1.PodSpec, claims []corev1.PersistentVolumeClaim, s Storage) Storage {

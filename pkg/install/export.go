@@ -35,7 +35,7 @@ type File struct {
 }
 
 // ExportNames are the names of all files that Export makes for any values.
-var ExportNames = []string{"kustomization.yaml", "namespace.yaml", "rbac.yaml", "release.yaml", "datasource.yaml", "flux-kustomization.yaml", "application.yaml", "logstack.yaml"}
+var ExportNames = []string{"kustomization.yaml", "namespace.yaml", "rbac.yaml", "release.yaml", "monitoring.yaml", "datasource.yaml", "flux-kustomization.yaml", "application.yaml", "logstack.yaml"}
 
 // Export returns the files of an installation under GitOps: the objects that Run
 // would apply, but for its record, which is for who has no repository. Equal
@@ -99,10 +99,14 @@ func kustomize(objs []*unstructured.Unstructured) ([]File, error) {
 		switch o.GetKind() {
 		case "Namespace":
 			return "namespace.yaml"
-		case "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role":
+		case "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding":
 			return "rbac.yaml"
+		case "ServiceMonitor", "PrometheusRule":
+			return "monitoring.yaml"
 		case "ConfigMap":
-			return "datasource.yaml"
+			if o.GetName() != limitsName {
+				return "datasource.yaml"
+			}
 		}
 		return "release.yaml"
 	}

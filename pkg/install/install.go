@@ -63,7 +63,11 @@ func (e *TimeoutError) Error() string {
 // Run installs or upgrades: a second run with the same values changes nothing.
 // It returns how many objects were created or changed.
 func Run(ctx context.Context, c *kube.Client, opts Options) (changed int, err error) {
-	objs, err := Render(opts.Values)
+	resolved, err := resolve(c, opts.Values)
+	if err != nil {
+		return 0, err
+	}
+	objs, err := Render(resolved)
 	if err != nil {
 		return 0, err
 	}

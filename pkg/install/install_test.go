@@ -35,6 +35,13 @@ func TestRenderGolden(t *testing.T) {
 			v.Image.SetRef("registry.example:5000/collector:v1@sha256:" + strings.Repeat("12", 32))
 			v.Image.PullSecrets = []string{"mirror"}
 		},
+		"full": func(v *Values) {
+			v.Namespace, v.Namespaces = "logging", []string{"shop", "billing"}
+			v.Image.Registry, v.Image.Tag = "registry.example:5000/mirror", "v1"
+			v.Limits = Limits{"max_line_size": "1MB", "max_label_value_length": int64(1000000)}
+			v.TLS.SecretName, v.Auth.SecretName = "logstack-tls", "logstack-auth"
+			v.ServiceMonitor, v.Grafana.Namespace = AutoOn, "monitoring"
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := DefaultValues()
@@ -189,6 +196,12 @@ func TestCurrentReadsWhatRenderWrote(t *testing.T) {
 			v.Storage.Ephemeral, v.Storage.Size = true, "1Gi"
 			v.Image.SetRef("example/collector:7")
 		},
+		"full": func(v *Values) {
+			v.Namespaces = []string{"shop", "billing"}
+			v.Image.SetRef("example/collector:7")
+			v.Limits = Limits{"max_line_size": "1MB", "max_label_value_length": int64(1000000)}
+			v.TLS.SecretName, v.Auth.SecretName = "logstack-tls", "logstack-auth"
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := DefaultValues()
@@ -198,7 +211,13 @@ func TestCurrentReadsWhatRenderWrote(t *testing.T) {
 				t.Fatal(err)
 			}
 			var set appsv1.StatefulSet
+			var limits corev1.ConfigMap
 			for _, o := range objs {
+				if o.GetName() == limitsName {
+					if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &limits); err != nil {
+						t.Fatal(err)
+					}
+				}
 				if o.GetKind() == "StatefulSet" {
 					if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Object, &set); err != nil {
 						t.Fatal(err)
@@ -213,7 +232,7 @@ func TestCurrentReadsWhatRenderWrote(t *testing.T) {
 			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(rec.Object, &cm); err != nil {
 				t.Fatal(err)
 			}
-			got, found, err := Current(context.Background(), &kube.Client{Kube: fake.NewClientset(&set, &cm)}, Name)
+			got, found, err := Current(context.Background(), &kube.Client{Kube: fake.NewClientset(&set, &cm, &limits)}, Name)
 			if err != nil || !found {
 				t.Fatal(found, err)
 			}
@@ -222,7 +241,7 @@ func TestCurrentReadsWhatRenderWrote(t *testing.T) {
 			}
 			// GitOps leaves no record: the StatefulSet tells what it can.
 			want.Image.SetRef(want.Image.Ref())
-			if got, found, err = Current(context.Background(), &kube.Client{Kube: fake.NewClientset(&set)}, Name); err != nil || !found {
+			if got, found, err = Current(context.Background(), &kube.Client{Kube: fake.NewClientset(&set, &limits)}, Name); err != nil || !found {
 				t.Fatal(found, err)
 			}
 			if d := cmp.Diff(want, got); d != "" {

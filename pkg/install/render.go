@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"path"
 	"slices"
 	"strings"
 
@@ -26,8 +28,15 @@ func Render(v Values) ([]*unstructured.Unstructured, error) {
 	if err := v.Validate(); err != nil {
 		return nil, err
 	}
+	files, err := baseFiles()
+	if err != nil {
+		return nil, err
+	}
 	var out []*unstructured.Unstructured
-	for _, file := range manifests.Order {
+	for _, file := range files {
+		if !wanted(file, v) {
+			continue
+		}
 		data, err := manifests.Files.ReadFile(file)
 		if err != nil {
 			return nil, err
@@ -36,10 +45,10 @@ func Render(v Values) ([]*unstructured.Unstructured, error) {
 		if err != nil {
 			return nil, fmt.Errorf("BUG: manifests/%s: %w", file, err)
 		}
-		objs = slices.DeleteFunc(objs, func(o *unstructured.Unstructured) bool {
-			return !v.NetworkPolicy && o.GetKind() == "NetworkPolicy" || v.Grafana.Namespace == "" && o.GetKind() == "ConfigMap"
-		})
 		out = append(out, objs...)
+	}
+	if out, err = namespaced(out, v); err != nil {
+		return nil, fmt.Errorf("BUG: %w", err)
 	}
 	for _, o := range out {
 		if err := fill(o, v); err != nil {
@@ -47,6 +56,34 @@ func Render(v Values) ([]*unstructured.Unstructured, error) {
 		}
 	}
 	return out, nil
+}
+
+// alertFiles are the rules for alerts of the base, however many there are.
+const alertFiles = "alerts*.yaml"
+
+// baseFiles are the files of the base in the order in which they are applied.
+func baseFiles() ([]string, error) {
+	rules, err := fs.Glob(manifests.Files, alertFiles)
+	return append(slices.Clone(manifests.Order), rules...), err
+}
+
+// wanted says whether the values ask for the objects of a file. What depends on
+// the cluster has been resolved before: see resolve.
+func wanted(file string, v Values) bool {
+	switch file {
+	case "networkpolicy.yaml":
+		return v.NetworkPolicy
+	case "limits.yaml":
+		return len(v.Limits) > 0
+	case "servicemonitor.yaml":
+		return v.ServiceMonitor == AutoOn
+	case "grafana-datasource.yaml":
+		return v.Grafana.Namespace != ""
+	}
+	if rule, _ := path.Match(alertFiles, file); rule {
+		return v.AlertRules == AutoOn
+	}
+	return true
 }
 
 func decode(data []byte) ([]*unstructured.Unstructured, error) {
@@ -81,21 +118,152 @@ func fill(o *unstructured.Unstructured, v Values) error {
 	case "ClusterRoleBinding":
 		o.SetName(clusterName(v))
 		return fillBinding(o, v)
-	case "ConfigMap":
+	}
+	switch o.GetName() {
+	case datasourceName:
 		return fillDatasource(o, v)
+	case collectorRole: // those of single namespaces: see namespaced
+		o.SetName(clusterName(v))
+		if o.GetKind() == "RoleBinding" {
+			return fillBinding(o, v)
+		}
+		return nil
 	}
 	o.SetNamespace(v.Namespace)
-	if o.GetKind() == "StatefulSet" {
+	switch o.GetKind() {
+	case "StatefulSet":
 		return fillStatefulSet(o, v)
+	case "Service":
+		return fillService(o, v)
+	case "Role":
+		return fillQueryRole(o, v)
+	case "ServiceMonitor":
+		return fillServiceMonitor(o, v)
+	case "ConfigMap":
+		return fillLimits(o, v)
 	}
 	return nil
 }
 
+// Names of the base that mean something to Render.
+const (
+	datasourceName = Name + "-datasource"
+	limitsName     = Name + "-limits"
+	collectorRole  = Name + "-collector"
+)
+
+// namespaced replaces the ClusterRole of an installation that collects from some
+// namespaces only by a Role in each of them. What only a ClusterRole can allow
+// is left out: the collector does without.
+func namespaced(objs []*unstructured.Unstructured, v Values) ([]*unstructured.Unstructured, error) {
+	if len(v.Namespaces) == 0 {
+		return objs, nil
+	}
+	var out []*unstructured.Unstructured
+	for _, o := range objs {
+		kind, isCluster := strings.CutPrefix(o.GetKind(), "Cluster")
+		if !isCluster || o.GetName() != collectorRole {
+			out = append(out, o)
+			continue
+		}
+		for _, ns := range v.Namespaces {
+			r := o.DeepCopy()
+			r.SetKind(kind)
+			r.SetNamespace(ns)
+			if kind == "RoleBinding" {
+				if err := unstructured.SetNestedField(r.Object, "Role", "roleRef", "kind"); err != nil {
+					return nil, err
+				}
+			} else if err := dropClusterRules(r); err != nil {
+				return nil, err
+			}
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// dropClusterRules takes out of a Role what has no namespace.
+func dropClusterRules(role *unstructured.Unstructured) error {
+	rules, _, err := unstructured.NestedSlice(role.Object, "rules")
+	if err != nil {
+		return err
+	}
+	for _, r := range rules {
+		rule := r.(map[string]any)
+		resources := slices.DeleteFunc(rule["resources"].([]any), func(res any) bool { return res == "namespaces" })
+		rule["resources"] = resources
+	}
+	rules = slices.DeleteFunc(rules, func(r any) bool { return len(r.(map[string]any)["resources"].([]any)) == 0 })
+	return unstructured.SetNestedSlice(role.Object, rules, "rules")
+}
+
+// fillService tells clients and meshes what the port speaks.
+func fillService(o *unstructured.Unstructured, v Values) error {
+	if v.TLS.SecretName == "" {
+		return nil
+	}
+	ports, _, err := unstructured.NestedSlice(o.Object, "spec", "ports")
+	if err != nil {
+		return err
+	}
+	for _, p := range ports {
+		p.(map[string]any)["appProtocol"] = "https"
+	}
+	return unstructured.SetNestedSlice(o.Object, ports, "spec", "ports")
+}
+
+// fillQueryRole adds the forms of the service proxy's name that TLS needs, and
+// the one Secret without which queries are refused.
+func fillQueryRole(o *unstructured.Unstructured, v Values) error {
+	rules, _, err := unstructured.NestedSlice(o.Object, "rules")
+	if err != nil {
+		return err
+	}
+	if v.TLS.SecretName != "" {
+		proxy := rules[0].(map[string]any)
+		proxy["resourceNames"] = append(proxy["resourceNames"].([]any), "https:"+Name+":"+Port, "https:"+Name+":3100")
+	}
+	if v.Auth.SecretName != "" {
+		rules = append(rules, map[string]any{
+			"apiGroups": []any{""}, "resources": []any{"secrets"}, "resourceNames": []any{v.Auth.SecretName}, "verbs": []any{"get"},
+		})
+	}
+	return unstructured.SetNestedSlice(o.Object, rules, "rules")
+}
+
+func fillServiceMonitor(o *unstructured.Unstructured, v Values) error {
+	if v.TLS.SecretName == "" {
+		return nil
+	}
+	endpoints, _, err := unstructured.NestedSlice(o.Object, "spec", "endpoints")
+	if err != nil {
+		return err
+	}
+	for _, e := range endpoints {
+		endpoint := e.(map[string]any)
+		endpoint["scheme"] = "https"
+		endpoint["tlsConfig"] = map[string]any{
+			"serverName": Name + "." + v.Namespace + ".svc",
+			"ca":         map[string]any{"secret": map[string]any{"name": v.TLS.SecretName, "key": "ca.crt"}},
+		}
+	}
+	return unstructured.SetNestedSlice(o.Object, endpoints, "spec", "endpoints")
+}
+
+func fillLimits(o *unstructured.Unstructured, v Values) error {
+	text, err := v.Limits.file()
+	if err != nil {
+		return err
+	}
+	return unstructured.SetNestedField(o.Object, string(text), "data", limitsFile)
+}
+
 func clusterName(v Values) string {
 	if v.Namespace == Name {
-		return "logstack-collector"
+		return collectorRole
 	}
-	return "logstack-collector-" + v.Namespace
+	return collectorRole + "-" + v.Namespace
 }
 
 // fillDatasource moves the data source into Grafana's namespace and points it at
@@ -150,6 +318,9 @@ func fillStatefulSet(o *unstructured.Unstructured, v Values) error {
 		"--retention=" + v.Retention,
 		fmt.Sprintf("--max-disk=%dMiB", int64(float64(size.Value())*diskShare)>>20),
 	}
+	for _, ns := range v.Namespaces {
+		c.Args = append(c.Args, namespaceArg+ns)
+	}
 	c.Resources.Requests[corev1.ResourceCPU] = resource.MustParse(v.Resources.CPU)
 	c.Resources.Limits[corev1.ResourceMemory] = resource.MustParse(v.Resources.Memory)
 	if c.Resources.Requests.Memory().Cmp(*c.Resources.Limits.Memory()) > 0 {
@@ -157,16 +328,19 @@ func fillStatefulSet(o *unstructured.Unstructured, v Values) error {
 	}
 	if v.Storage.Ephemeral {
 		s.Spec.VolumeClaimTemplates = nil
-		pod.Volumes = []corev1.Volume{{
+		pod.Volumes = append(pod.Volumes, corev1.Volume{
 			Name:         "data",
 			VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: &size}},
-		}}
+		})
 	} else {
 		claim := &s.Spec.VolumeClaimTemplates[0]
 		claim.Spec.Resources.Requests[corev1.ResourceStorage] = size
 		if v.Storage.Class != "" {
 			claim.Spec.StorageClassName = &v.Storage.Class
 		}
+	}
+	if err := mountFiles(&s.Spec.Template, v); err != nil {
+		return err
 	}
 	m, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&s)
 	if err != nil {

@@ -5,13 +5,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 )
 
 // SchemaURL is where the schema is published; values.yaml names it for editors.
 const SchemaURL = "https://raw.githubusercontent.com/logstack-dev/kubectl-logstack/main/pkg/install/values.schema.json"
+
+var limitsType = reflect.TypeFor[Limits]()
 
 // Schema returns the JSON schema (2020-12) of a values file. Types come from
 // Values, descriptions and defaults from the comments and values of
@@ -38,6 +43,18 @@ func Schema() ([]byte, error) {
 // none there (the elements of lists).
 func schemaOf(t reflect.Type, n *yaml.Node, path string) (map[string]any, error) {
 	s := map[string]any{}
+	if t == autoType {
+		s["enum"], s["default"] = []any{string(AutoDetect), true, false}, n.Value
+		return s, nil
+	}
+	if t == limitsType {
+		properties := map[string]any{}
+		for _, name := range lokiapi.LimitNames() {
+			properties[name] = map[string]any{}
+		}
+		s["type"], s["properties"], s["additionalProperties"] = "object", properties, false
+		return s, nil
+	}
 	switch t.Kind() {
 	case reflect.Pointer:
 		return schemaOf(t.Elem(), n, path)
@@ -80,8 +97,13 @@ func schemaOf(t reflect.Type, n *yaml.Node, path string) (map[string]any, error)
 		if n != nil {
 			s["default"] = n.Value == "true"
 		}
-	case reflect.Int64:
+	case reflect.Int64, reflect.Int32:
 		s["type"] = "integer"
+		if n != nil {
+			if d, err := strconv.Atoi(n.Value); err == nil {
+				s["default"] = d
+			}
+		}
 	default:
 		return nil, fmt.Errorf("%s: no schema for %s", path, t)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,20 +45,29 @@ var DefaultValuesFile []byte
 // values.yaml for what each means. The zero value is not usable: start from
 // DefaultValues.
 type Values struct {
-	Namespace     string              `json:"namespace"`
-	Image         Image               `json:"image"`
-	Storage       Storage             `json:"storage"`
-	Retention     string              `json:"retention"`
-	Resources     Resources           `json:"resources"`
-	NodeSelector  map[string]string   `json:"nodeSelector,omitempty"`
-	Tolerations   []corev1.Toleration `json:"tolerations,omitempty"`
-	PriorityClass string              `json:"priorityClass"`
-	NetworkPolicy bool                `json:"networkPolicy"`
-	Grafana       Grafana             `json:"grafana"`
+	Namespace string `json:"namespace"`
+	Image     Image  `json:"image"`
+	// Namespaces to collect from; empty means all of the cluster.
+	Namespaces     []string            `json:"namespaces,omitempty"`
+	Storage        Storage             `json:"storage"`
+	Retention      string              `json:"retention"`
+	Limits         Limits              `json:"limits,omitempty"`
+	Resources      Resources           `json:"resources"`
+	NodeSelector   map[string]string   `json:"nodeSelector,omitempty"`
+	Tolerations    []corev1.Toleration `json:"tolerations,omitempty"`
+	PriorityClass  string              `json:"priorityClass"`
+	NetworkPolicy  bool                `json:"networkPolicy"`
+	TLS            TLS                 `json:"tls"`
+	Auth           Auth                `json:"auth"`
+	ServiceMonitor Auto                `json:"serviceMonitor"`
+	AlertRules     Auto                `json:"alertRules"`
+	Grafana        Grafana             `json:"grafana"`
 }
 
 // Image says where nodes find the collector.
 type Image struct {
+	// Registry, when set, stands in for the registry of Repository: a mirror.
+	Registry   string `json:"registry"`
 	Repository string `json:"repository"`
 	// Tag "" is this program's own version.
 	Tag string `json:"tag"`
@@ -93,20 +103,35 @@ type Grafana struct {
 
 // Ref is the reference that goes into the pod.
 func (i Image) Ref() string {
+	name := i.Repository
+	if i.Registry != "" {
+		name = strings.TrimSuffix(i.Registry, "/") + "/" + pathOf(name)
+	}
 	if i.Digest != "" {
-		return i.Repository + "@" + i.Digest
+		return name + "@" + i.Digest
 	}
 	tag := i.Tag
 	if tag == "" {
 		tag = version.Version
 	}
-	return i.Repository + ":" + tag
+	return name + ":" + tag
+}
+
+// pathOf is a repository without its registry. As for container runtimes, what
+// stands before the first slash is a registry if it has a dot or a colon or is
+// localhost.
+func pathOf(repository string) string {
+	host, path, found := strings.Cut(repository, "/")
+	if found && (strings.ContainsAny(host, ".:") || host == "localhost") {
+		return path
+	}
+	return repository
 }
 
 // SetRef takes repository, tag and digest from a reference such as
 // registry.example/collector:v1 or registry.example/collector@sha256:….
 func (i *Image) SetRef(ref string) {
-	i.Tag, i.Digest = "", ""
+	i.Registry, i.Tag, i.Digest = "", "", ""
 	ref, digest, found := strings.Cut(ref, "@")
 	if found {
 		i.Digest = digest
@@ -121,13 +146,14 @@ func (i *Image) SetRef(ref string) {
 // DefaultValues suit a small cluster.
 func DefaultValues() Values {
 	return Values{
-		Namespace:     Name,
-		Image:         Image{Repository: version.Image, PullPolicy: string(corev1.PullIfNotPresent)},
-		Storage:       Storage{Size: "10Gi"},
-		Retention:     "7d",
-		Resources:     Resources{CPU: "50m", Memory: "256Mi"},
-		NetworkPolicy: true,
-		Grafana:       Grafana{Label: "grafana_datasource", LabelValue: "1"},
+		Namespace:      Name,
+		Image:          Image{Repository: version.Image, PullPolicy: string(corev1.PullIfNotPresent)},
+		Storage:        Storage{Size: "10Gi"},
+		Retention:      "7d",
+		Resources:      Resources{CPU: "50m", Memory: "256Mi"},
+		NetworkPolicy:  true,
+		ServiceMonitor: AutoDetect, AlertRules: AutoDetect,
+		Grafana: Grafana{Label: "grafana_datasource", LabelValue: "1"},
 	}
 }
 
@@ -142,6 +168,7 @@ var (
 	// The forms of https://github.com/distribution/reference, as far as a typing
 	// error is concerned: the node has the last word.
 	repositoryForm = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`)
+	registryForm   = regexp.MustCompile(`^([a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+(:[0-9]+)?|[a-zA-Z0-9-]+:[0-9]+|localhost)(/[a-z0-9]+([._-]+[a-z0-9]+)*)*$`)
 	tagForm        = regexp.MustCompile(`^\w[\w.-]{0,127}$`)
 	digestForm     = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 )
@@ -157,7 +184,16 @@ func (v Values) Validate() error {
 		fail("namespace", "%q: %s", v.Namespace, msgs[0])
 	}
 	v.Image.validate(fail)
+	for i, ns := range v.Namespaces {
+		path := fmt.Sprintf("namespaces[%d]", i)
+		if msgs := validation.IsDNS1123Label(ns); len(msgs) > 0 {
+			fail(path, "%q: %s", ns, msgs[0])
+		} else if slices.Index(v.Namespaces, ns) < i {
+			fail(path, "%q is given twice", ns)
+		}
+	}
 	v.Storage.validate(fail)
+	v.Limits.validate(fail)
 	if _, err := parseRetention(v.Retention); err != nil {
 		fail("retention", "%v", err)
 	}
@@ -194,6 +230,10 @@ func (v Values) Validate() error {
 			fail("priorityClass", "%q: %s", v.PriorityClass, msgs[0])
 		}
 	}
+	v.TLS.validate(fail)
+	v.Auth.validate(fail)
+	v.ServiceMonitor.validate("serviceMonitor", fail)
+	v.AlertRules.validate("alertRules", fail)
 	v.Grafana.validate(fail)
 	return errors.Join(errs...)
 }
@@ -214,6 +254,9 @@ func (g Grafana) validate(fail func(path, format string, args ...any)) {
 }
 
 func (i Image) validate(fail func(path, format string, args ...any)) {
+	if i.Registry != "" && !registryForm.MatchString(i.Registry) {
+		fail("image.registry", "%q is not a registry such as registry.example:5000 or registry.example/mirror", i.Registry)
+	}
 	switch {
 	case i.Repository == "":
 		fail("image.repository", "is empty")

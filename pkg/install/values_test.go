@@ -9,6 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	sigsyaml "sigs.k8s.io/yaml"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 )
 
 // The printed file has every key, and its values are the defaults.
@@ -19,6 +21,7 @@ func TestDefaultValuesFile(t *testing.T) {
 	}
 	want := DefaultValues()
 	want.NodeSelector, want.Tolerations, want.Image.PullSecrets = map[string]string{}, []corev1.Toleration{}, []string{}
+	want.Namespaces, want.Limits = []string{}, Limits{}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
@@ -87,7 +90,7 @@ func TestBadValues(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(files) < 30 {
+	if len(files) < 45 {
 		t.Fatalf("%d bad values files", len(files))
 	}
 	for _, file := range files {
@@ -110,6 +113,10 @@ func TestBadValues(t *testing.T) {
 			if !cmp.Equal(got, base) {
 				t.Error("a refused file changed the values")
 			}
+			if *update {
+				rewriteWants(t, file, data, err)
+				return
+			}
 			if d := cmp.Diff(strings.Join(want, "\n"), err.Error()); d != "" {
 				t.Errorf("-want +got:\n%s", d)
 			}
@@ -117,9 +124,25 @@ func TestBadValues(t *testing.T) {
 	}
 }
 
+// rewriteWants puts the message into the comments at the end of a bad file.
+func rewriteWants(t *testing.T, file string, data []byte, told error) {
+	var out strings.Builder
+	for line := range strings.Lines(string(data)) {
+		if !strings.HasPrefix(line, "# want ") {
+			out.WriteString(line)
+		}
+	}
+	for line := range strings.SplitSeq(told.Error(), "\n") {
+		out.WriteString("# want " + line + "\n")
+	}
+	if err := os.WriteFile(file, []byte(out.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestSetValue(t *testing.T) {
 	v := DefaultValues()
-	for _, s := range []string{"storage.size=4Gi", "retention=0", "nodeSelector.kubernetes.io/arch=arm64", "tolerations=[{operator: Exists}]", "networkPolicy=false", "image.tag=", "image.pullSecrets=[a, b]"} {
+	for _, s := range []string{"storage.size=4Gi", "retention=0", "nodeSelector.kubernetes.io/arch=arm64", "tolerations=[{operator: Exists}]", "networkPolicy=false", "image.tag=", "image.pullSecrets=[a, b]", "limits.max_line_size=1MB", "limits.max_label_value_length=1000000", "serviceMonitor=true", "namespaces=[a]"} {
 		var err error
 		if v, err = SetValue(v, s); err != nil {
 			t.Fatal(err)
@@ -130,6 +153,8 @@ func TestSetValue(t *testing.T) {
 	want.NodeSelector = map[string]string{"kubernetes.io/arch": "arm64"}
 	want.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 	want.Image.PullSecrets = []string{"a", "b"}
+	want.Limits = Limits{"max_line_size": "1MB", "max_label_value_length": int64(1000000)}
+	want.ServiceMonitor, want.Namespaces = AutoOn, []string{"a"}
 	if d := cmp.Diff(want, v); d != "" {
 		t.Error(d)
 	}
@@ -139,6 +164,7 @@ func TestSetValue(t *testing.T) {
 		"storage.sise=4Gi":      "--set storage.sise=4Gi: storage.sise: unknown key; did you mean storage.size?",
 		"storage=4Gi":           `--set storage=4Gi: storage: must be a map with the keys size, class, ephemeral, not "4Gi"`,
 		"networkPolicy=perhaps": `--set networkPolicy=perhaps: networkPolicy: must be true or false, not "perhaps"`,
+		"limits.x=1":            "--set limits.x=1: limits.x: unknown limit; there are " + strings.Join(lokiapi.LimitNames(), ", "),
 		"storage.size=lots":     `--set storage.size=lots: storage.size: "lots" is not a quantity such as 10Gi`,
 	} {
 		if _, err := SetValue(DefaultValues(), assignment); err == nil || err.Error() != want {

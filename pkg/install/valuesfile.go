@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -39,7 +40,10 @@ func (e *ValueError) Error() string {
 	return where + e.Path + ": " + e.Msg
 }
 
-var valuesType = reflect.TypeFor[Values]()
+var (
+	valuesType = reflect.TypeFor[Values]()
+	autoType   = reflect.TypeFor[Auto]()
+)
 
 // ParseValues lays a values file over base. Every key must be known, stand in
 // its place and have a value of its type; all that is wrong is reported at
@@ -66,7 +70,7 @@ func ParseValues(base Values, source string, data []byte) (Values, error) {
 	if content == nil {
 		return base, nil
 	}
-	return overlay(base, source, content)
+	return overlay(base, source, content, true)
 }
 
 // SetValue lays one assignment over base, as `--set storage.size=4Gi` gives it.
@@ -90,11 +94,12 @@ func SetValue(base Values, assignment string) (Values, error) {
 	if len(keys) > 2 && keys[0] == "nodeSelector" {
 		keys = []string{keys[0], strings.Join(keys[1:], ".")}
 	}
+	whole := len(keys) == 1
 	for _, key := range slices.Backward(keys) {
 		node = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: []*yaml.Node{{Kind: yaml.ScalarNode, Tag: "!!str", Value: key}, node}}
 	}
 	unplace(node)
-	return overlay(base, source, node)
+	return overlay(base, source, node, whole)
 }
 
 // unplace takes out positions: an argument has no lines.
@@ -105,7 +110,10 @@ func unplace(n *yaml.Node) {
 	}
 }
 
-func overlay(base Values, source string, root *yaml.Node) (Values, error) {
+// overlay lays a tree over base. whole says that maps of names (a node selector,
+// limits) replace what base has, as lists always do: one that could only grow
+// could not be undone.
+func overlay(base Values, source string, root *yaml.Node, whole bool) (Values, error) {
 	c := checker{source: source}
 	if c.node(root, valuesType, ""); len(c.errs) > 0 {
 		return base, errors.Join(c.errs...)
@@ -115,10 +123,13 @@ func overlay(base Values, source string, root *yaml.Node) (Values, error) {
 		return base, fmt.Errorf("%s: %w", source, err)
 	}
 	out := base
-	// A map in the file replaces the one before, as a list does: a node selector
-	// that could only grow could not be undone.
-	if has(root, "nodeSelector") {
+	// Never write into the maps of base.
+	out.NodeSelector = maps.Clone(base.NodeSelector)
+	if whole && has(root, "nodeSelector") {
 		out.NodeSelector = nil
+	}
+	if whole && has(root, "limits") {
+		out.Limits = nil
 	}
 	if err := sigsyaml.UnmarshalStrict(text, &out); err != nil {
 		return base, fmt.Errorf("%s: %w", source, err)
@@ -159,11 +170,18 @@ func (c *checker) node(n *yaml.Node, t reflect.Type, path string) {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
+	if t == autoType {
+		if c.is(n, yaml.ScalarNode, path, "auto, true or false") && n.Tag != "!!bool" && n.Value != string(AutoDetect) {
+			c.fail(n, path, "must be auto, true or false, not %q", n.Value)
+		}
+		return
+	}
 	switch t.Kind() {
+	case reflect.Interface: // judged by what reads it
 	case reflect.Struct:
 		c.mapping(n, t, path)
 	case reflect.Map:
-		if !c.is(n, yaml.MappingNode, path, "a map of names to text") {
+		if !c.is(n, yaml.MappingNode, path, mapOf(t)) {
 			return
 		}
 		for i := 0; i+1 < len(n.Content); i += 2 {
@@ -189,11 +207,18 @@ func (c *checker) node(n *yaml.Node, t reflect.Type, path string) {
 		if c.is(n, yaml.ScalarNode, path, "true or false") && n.Tag != "!!bool" {
 			c.fail(n, path, "must be true or false, not %q", n.Value)
 		}
-	case reflect.Int64:
+	case reflect.Int64, reflect.Int32:
 		if c.is(n, yaml.ScalarNode, path, "a number") && n.Tag != "!!int" {
 			c.fail(n, path, "must be a number, not %q", n.Value)
 		}
 	}
+}
+
+func mapOf(t reflect.Type) string {
+	if t.Elem().Kind() == reflect.Interface {
+		return "a map of names to values"
+	}
+	return "a map of names to text"
 }
 
 func (c *checker) is(n *yaml.Node, kind yaml.Kind, path, what string) bool {
@@ -315,7 +340,11 @@ var elsewhere = map[string]string{
 	"loki.limits_config.retention_period": "retention", "retention_period": "retention", "retentionPeriod": "retention",
 	"resources.limits.memory": "resources.memory", "resources.requests.memory": "resources.memory", "resources.requests.cpu": "resources.cpu",
 	"imagePullSecrets": "image.pullSecrets", "imagePullPolicy": "image.pullPolicy", "priorityClassName": "priorityClass",
-	"networkPolicy.enabled": "networkPolicy", "image.registry": "image.repository", "image.name": "image.repository",
+	"networkPolicy.enabled": "networkPolicy", "image.name": "image.repository",
+	"loki.limits_config": "limits", "limits_config": "limits", "serviceMonitor.enabled": "serviceMonitor", "monitoring.serviceMonitor.enabled": "serviceMonitor",
+	"rbac.namespaces": "namespaces", "gateway.basicAuth.existingSecret": "auth.secretName",
+	"basicAuth.existingSecret": "auth.secretName", "global.imageRegistry": "image.registry", "imageRegistry": "image.registry", "registry": "image.registry",
+	"tls.existingSecret": "tls.secretName", "auth.existingSecret": "auth.secretName",
 	"memory": "resources.memory", "cpu": "resources.cpu", "size": "storage.size", "ephemeral": "storage.ephemeral",
 }
 
@@ -324,6 +353,15 @@ func hint(t reflect.Type, path, key string) string {
 	full := join(path, key)
 	if right := elsewhere[full]; right != "" {
 		return "; here it is " + right
+	}
+	// A group of others' keys, such as resources.limits, is not our key of that name.
+	if rights := below(full); path != "" && len(rights) > 0 {
+		return "; here it is " + strings.Join(rights, " or ")
+	}
+	for _, k := range keysOf(t) {
+		if strings.EqualFold(k, key) {
+			return fmt.Sprintf("; did you mean %s?", join(path, k))
+		}
 	}
 	all := allKeys(valuesType, "")
 	for _, k := range all {

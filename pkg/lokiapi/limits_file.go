@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -30,6 +32,14 @@ type limitsFile struct {
 	OTLP           *OTLPConfig   `json:"otlp_config"`
 }
 
+// LimitNames are the keys that ParseLimits knows, in the order of the file.
+func LimitNames() (names []string) {
+	for f := range reflect.TypeFor[limitsFile]().Fields() {
+		names = append(names, f.Tag.Get("json"))
+	}
+	return names
+}
+
 // rejectOldAge is how old entries may be when reject_old_samples is set and no
 // age is given, as in Loki.
 const rejectOldAge = 7 * 24 * time.Hour
@@ -40,10 +50,8 @@ const rejectOldAge = 7 * 24 * time.Hour
 func ParseLimits(text []byte, l *Limits) error {
 	var f limitsFile
 	if err := yaml.UnmarshalStrict(text, &f); err != nil {
-		return fmt.Errorf("%w: known keys are max_line_size, max_line_size_truncate, max_line_size_truncate_identifier, "+
-			"max_label_names_per_series, max_label_name_length, max_label_value_length, max_structured_metadata_size, "+
-			"max_structured_metadata_entries_count, reject_old_samples, reject_old_samples_max_age, creation_grace_period, "+
-			"discover_service_name, discover_log_levels, log_level_fields and otlp_config", err)
+		names := LimitNames()
+		return fmt.Errorf("%w: known keys are %s and %s", err, strings.Join(names[:len(names)-1], ", "), names[len(names)-1])
 	}
 	return f.apply(l)
 }
