@@ -92,7 +92,7 @@ func TestLongLines(t *testing.T) {
 		{"head", n / 5, false, n, false, 4},
 		{"blocks and head", n, false, 150, false, 4},
 		{"mixed lines", n, true, 150, false, 4},
-		{"compacted", n / 4, false, 60, true, 2},
+		{"compacted", n / 4, false, n / 16, true, 2},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			o := Options{MemoryLimit: 24 << 20, CompactionMinBlocks: 2, noBackground: true}
