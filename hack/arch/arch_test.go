@@ -30,8 +30,8 @@ var update = flag.Bool("update", false, "rewrite cmd/*/modules.txt")
 // exceptions says so.
 var floors = [][]string{
 	{"pkg/model", "pkg/vfs", "pkg/version", "pkg/patterns", "manifests"},
-	{"pkg/store/wal", "pkg/store/chunk", "pkg/store/index", "pkg/logql", "pkg/lokiapi", "pkg/kube"},
-	{"pkg/store/head", "pkg/store/block", "pkg/logql/stage", "pkg/podlogs", "pkg/doctor/snapshot", "pkg/doctor/data", "pkg/doctor/conf"},
+	{"pkg/store/wal", "pkg/store/chunk", "pkg/store/index", "pkg/logql", "pkg/lokiapi", "pkg/kube", "pkg/podlogs/nodefiles"},
+	{"pkg/store/head", "pkg/store/block", "pkg/logql/stage", "pkg/podlogs", "pkg/kubevents", "pkg/doctor/snapshot", "pkg/doctor/data", "pkg/doctor/conf"},
 	{"pkg/store", "pkg/logql/engine"},
 	{"pkg/output", "pkg/server", "pkg/install", "pkg/doctor", "pkg/doctor/report"},
 	{"cmd/collector", "cmd/kubectl-logstack"},
@@ -56,7 +56,7 @@ var (
 	}
 	// notLinked are whole packages that a binary never contains.
 	notLinked = map[string][]string{
-		"cmd/kubectl-logstack": {"pkg/store", "pkg/server", "pkg/podlogs", "pkg/logql/engine"},
+		"cmd/kubectl-logstack": {"pkg/store", "pkg/server", "pkg/podlogs", "pkg/kubevents", "pkg/logql/engine"},
 		"cmd/collector":        {"pkg/install", "pkg/doctor", "manifests"},
 	}
 )

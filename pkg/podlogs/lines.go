@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"github.com/cespare/xxhash/v2"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/podlogs/nodefiles"
 )
 
 const (
@@ -167,7 +169,7 @@ func (l *lineReader) tail(line *rawLine) bool {
 }
 
 func (l *lineReader) parse(line *rawLine, raw []byte, cut int) {
-	ts, n, ok := parseTimestamp(raw)
+	ts, n, ok := nodefiles.ParseTimestamp(raw)
 	text := raw[n:]
 	full := 0
 	if over := len(text) - l.max; over > 0 {

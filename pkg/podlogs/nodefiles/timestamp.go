@@ -1,6 +1,6 @@
-package podlogs
+package nodefiles
 
-// parseTimestamp reads the RFC 3339 time that `timestamps=true` puts before a
+// ParseTimestamp reads the RFC 3339 time that `timestamps=true` puts before a
 // line, and the one space behind it. It returns nanoseconds since the epoch
 // and the number of bytes used; ok is false when the line does not begin with
 // one, which makes it a continuation or an error text, never a new line.
@@ -9,7 +9,7 @@ package podlogs
 // line. The kubelet writes nine fractional digits; the CRI file has fewer when
 // they end in zeros, and old kubelets pass that on, so any number is accepted.
 // The zone of the node is kept by the kubelet: "+02:00" is as usual as "Z".
-func parseTimestamp(b []byte) (ns int64, n int, ok bool) {
+func ParseTimestamp(b []byte) (ns int64, n int, ok bool) {
 	const minLen = len("2006-01-02T15:04:05Z ")
 	if len(b) < minLen || b[4] != '-' || b[7] != '-' || b[10] != 'T' || b[13] != ':' || b[16] != ':' {
 		return 0, 0, false
