@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -33,8 +34,8 @@ var errTemplateText = fmt.Errorf("the template makes more than %d bytes of text"
 
 // sprigNames are the functions taken from sprig as they are.
 var sprigNames = strings.Fields(`b64enc lower upper title trunc substr contains hasPrefix hasSuffix
-	trim trimAll trimSuffix trimPrefix int float64 add sub mul div mod addf subf mulf divf
-	max min maxf minf ceil floor round fromJson default`)
+	trim trimAll trimSuffix trimPrefix float64 addf subf mulf divf
+	maxf minf ceil floor fromJson default`)
 
 // templateState is what the functions of one stage read and keep.
 type templateState struct {
@@ -95,10 +96,77 @@ func (s *templateState) funcs() template.FuncMap {
 	for _, name := range sprigNames {
 		m[name] = all[name]
 	}
+	// The ones for whole numbers, so that a text with a large one is one on
+	// every machine.
+	for _, name := range []string{"add", "max", "min", "mul"} {
+		switch f := all[name].(type) {
+		case func(...any) int64:
+			m[name] = func(v ...any) int64 { return f(wideInts(v)...) }
+		case func(any, ...any) int64:
+			m[name] = func(a any, v ...any) int64 { return f(wideInt(a), wideInts(v)...) }
+		}
+	}
+	for _, name := range []string{"sub", "div", "mod"} {
+		f := all[name].(func(a, b any) int64)
+		m[name] = func(a, b any) int64 { return f(wideInt(a), wideInt(b)) }
+	}
+	toInt64, toFloat64 := all["int64"].(func(any) int64), all["float64"].(func(any) float64)
+	m["int"] = func(v any) any { return narrowInt(toInt64(wideInt(v))) }
+	m["round"] = func(v any, places int, from ...float64) float64 { return round(toFloat64(v), places, from...) }
 	// Sprig's own take the zone of the machine that answers.
 	dateInZone := all["dateInZone"].(func(layout string, date any, zone string) string)
 	m["date"] = func(layout string, date any) string { return dateInZone(layout, date, "UTC") }
 	return m
+}
+
+// wideInt reads a text as a whole number of 64 bits. Sprig reads it as an int,
+// and 0 where it does not fit: on a 32-bit machine 3000000000 would be 0.
+func wideInt(v any) any {
+	text, ok := v.(string)
+	if !ok || strconv.IntSize == 64 {
+		return v
+	}
+	whole, decimals, _ := strings.Cut(text, ".")
+	if strings.Trim(decimals, "0123456789") != "" {
+		return v
+	}
+	if n, err := strconv.ParseInt(whole, 0, 64); err == nil {
+		return n
+	}
+	return v // no number: sprig's 0
+}
+
+func wideInts(v []any) []any {
+	for i := range v {
+		v[i] = wideInt(v[i])
+	}
+	return v
+}
+
+// narrowInt is an int, which other functions take, wherever one can hold the
+// number. On a 32-bit machine others stay whole as int64.
+func narrowInt(n int64) any {
+	if int64(int(n)) == n {
+		return int(n)
+	}
+	return n
+}
+
+// round rounds to decimal places, up where the rest is at least half of a unit,
+// or from, if given. Sprig's own gives other results on arm64, where the product
+// and the subtraction become one instruction that does not round in between;
+// the conversion forbids that (Go specification, floating-point operators).
+func round(v float64, places int, from ...float64) float64 {
+	half := 0.5
+	if len(from) > 0 {
+		half = from[0]
+	}
+	pow := math.Pow(10, float64(places))
+	scaled := float64(v * pow) //nolint:unconvert // see above
+	if _, rest := math.Modf(scaled); rest >= half {
+		return math.Ceil(scaled) / pow
+	}
+	return math.Floor(scaled) / pow
 }
 
 // lineFunc gives a template the line.
