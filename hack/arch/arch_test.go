@@ -31,7 +31,7 @@ var update = flag.Bool("update", false, "rewrite cmd/*/modules.txt")
 var floors = [][]string{
 	{"pkg/model", "pkg/vfs", "pkg/version", "pkg/patterns", "manifests"},
 	{"pkg/store/wal", "pkg/store/chunk", "pkg/store/index", "pkg/logql", "pkg/lokiapi", "pkg/kube", "pkg/podlogs/nodefiles"},
-	{"pkg/store/head", "pkg/store/block", "pkg/logql/stage", "pkg/podlogs", "pkg/kubevents", "pkg/kubevents", "pkg/doctor/snapshot", "pkg/doctor/data", "pkg/doctor/conf"},
+	{"pkg/store/head", "pkg/store/block", "pkg/logql/stage", "pkg/podlogs", "pkg/kubevents", "pkg/doctor/snapshot", "pkg/doctor/data", "pkg/doctor/conf"},
 	{"pkg/store", "pkg/logql/engine"},
 	{"pkg/output", "pkg/server", "pkg/install", "pkg/doctor", "pkg/doctor/report"},
 	{"cmd/collector", "cmd/kubectl-logstack"},
