@@ -82,8 +82,10 @@ const (
 	reasonNotReady  = "not_ready"
 	reasonTimeout   = "timeout"
 	reasonCancelled = "cancelled" // the client left, or does not read
-	reasonOther     = "other"     // 4xx without a reason of their own
-	reasonInternal  = "internal"  // 5xx
+	// reasonCredentials has no route: nothing has looked at the path yet.
+	reasonCredentials = "bad_credentials"
+	reasonOther       = "other"    // 4xx without a reason of their own
+	reasonInternal    = "internal" // 5xx
 )
 
 // reasonOf says why a request with this error and status is refused.

@@ -73,6 +73,11 @@ type Options struct {
 	Heartbeat time.Duration
 	// WriteTimeout bounds one write to a client that does not read. Default 30 s.
 	WriteTimeout time.Duration
+	// Credentials are asked for by every route but /ready and /metrics; nil asks
+	// for none. CredentialsSecret, when set, is the name of the Secret that they
+	// come from: answers 401 tell it, so that who may read it finds it.
+	Credentials       *Credentials
+	CredentialsSecret string
 	// Pprof serves /debug/pprof.
 	Pprof bool
 	// Config answers /config, as YAML. Default: nothing.
@@ -202,7 +207,7 @@ func New(o Options) *Server {
 	s.decoded = semaphore.NewWeighted(s.opts.PushMemory)
 	s.drain, s.stop = context.WithCancel(context.Background())
 	s.SetNotReady("starting")
-	s.handler = s.routes()
+	s.handler = s.guard(s.routes())
 	return s
 }
 
