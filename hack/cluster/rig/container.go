@@ -262,7 +262,7 @@ func (c *Container) start() error {
 	in.log = log
 	if c.last != nil {
 		c.pod.node.Kubelet.dropInstance(c.last)
-		if err := c.last.log.remove(); err != nil {
+		if err := c.discard(c.last); err != nil {
 			return err
 		}
 	}
@@ -290,11 +290,19 @@ func (c *Container) collect() error {
 			continue
 		}
 		c.pod.node.Kubelet.dropInstance(in)
-		if err := in.log.remove(); err != nil {
+		if err := c.discard(in); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// discard ends the writing of a run and removes its files.
+func (c *Container) discard(in *Instance) error {
+	if c.pod.spec.KeepFiles {
+		return in.log.close()
+	}
+	return in.log.remove()
 }
 
 func (c *Container) status() corev1.ContainerStatus {

@@ -12,6 +12,7 @@ type faults struct {
 	badCertificate bool
 	amnesia        bool
 	runtimeDown    bool
+	noLogs         bool
 	failStatus     int
 	failText       string
 	failLeft       int

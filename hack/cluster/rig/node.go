@@ -31,6 +31,7 @@ func (r *Rig) AddNode(ctx context.Context, name string) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{Name: name, rig: r, Kubelet: newKubelet(name, port, r.kubeletCert, r.untrustedCert, r.callers)}
+	n.Kubelet.nodeLogs = newNodeLogs(r, name)
 	if err := n.Kubelet.Start(); err != nil {
 		return nil, err
 	}

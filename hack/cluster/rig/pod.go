@@ -39,6 +39,9 @@ type PodSpec struct {
 	Rotation Rotation
 	// NoBook does without the record of written lines, for big runs.
 	NoBook bool
+	// KeepFiles leaves the files of containers that are gone where they are, as a
+	// kubelet does until its next garbage collection, up to a minute.
+	KeepFiles bool
 	// Clock stamps lines, in the zone that it returns; nil means time.Now in UTC.
 	Clock func() time.Time
 
@@ -164,7 +167,11 @@ func (p *Pod) create(ctx context.Context) error {
 		return err
 	}
 	p.UID = obj.UID
-	p.dir = filepath.Join(p.rig.dir, "pods", p.Namespace+"_"+p.Name+"_"+string(p.UID))
+	uid := string(p.UID)
+	if hash := p.spec.Annotations["kubernetes.io/config.hash"]; hash != "" {
+		uid = hash // a static pod: the kubelet does not know the mirror's uid
+	}
+	p.dir = filepath.Join(p.rig.dir, "pods", p.Namespace+"_"+p.Name+"_"+uid)
 	if len(ephemeral) == 0 {
 		return nil
 	}
@@ -380,7 +387,10 @@ func (p *Pod) forget() error {
 	p.rig.mu.Lock()
 	delete(p.rig.pods, p)
 	p.rig.mu.Unlock()
-	return errors.Join(append(errs, os.RemoveAll(p.dir))...)
+	if !p.spec.KeepFiles {
+		errs = append(errs, os.RemoveAll(p.dir))
+	}
+	return errors.Join(errs...)
 }
 
 // close ends writing when the rig stops.
