@@ -33,7 +33,7 @@ var floors = [][]string{
 	{"pkg/store/wal", "pkg/store/chunk", "pkg/store/index", "pkg/logql", "pkg/lokiapi", "pkg/kube", "pkg/podlogs/nodefiles"},
 	{"pkg/store/head", "pkg/store/block", "pkg/logql/stage", "pkg/podlogs", "pkg/kubevents", "pkg/doctor/snapshot", "pkg/doctor/data", "pkg/doctor/conf"},
 	{"pkg/store", "pkg/logql/engine"},
-	{"pkg/output", "pkg/server", "pkg/install", "pkg/doctor", "pkg/doctor/report"},
+	{"pkg/output", "pkg/server", "pkg/peers", "pkg/install", "pkg/doctor", "pkg/doctor/report"},
 	{"cmd/collector", "cmd/kubectl-logstack"},
 }
 
@@ -49,6 +49,7 @@ var (
 		"pkg/store -> pkg/lokiapi":      "the store knows no wire format",
 		"pkg/store -> pkg/kube":         "the store knows no Kubernetes",
 		"pkg/server -> pkg/store":       "the server sees an interface",
+		"pkg/peers -> pkg/store":        "whoever merges replicas sees an interface",
 		"pkg/install -> pkg/store":      "install sees no data",
 		"pkg/doctor -> pkg/store":       "doctor sees no data",
 		"pkg/output -> pkg/store":       "printers see no data",

@@ -1,0 +1,238 @@
+package peers
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
+)
+
+const (
+	// heartbeatEvery is the longest silence in an answer.
+	heartbeatEvery = 3 * time.Second
+	// writeTimeout bounds the sending of one frame. Whoever merges may leave an
+	// answer alone for as long as another one takes.
+	writeTimeout = 2 * time.Minute
+	// maxRequest bounds the body of a question.
+	maxRequest = 4 << 20
+)
+
+// Handler answers the other replicas, below [PathPrefix], and what concerns the
+// replica as a member: /logstack/v1/leave. It reads from the local store only.
+// It checks no token: that is done by whoever serves it.
+func (s *Store) Handler() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(what string, h func(w *answer, r *http.Request) error) {
+		mux.HandleFunc("POST "+PathPrefix+what, func(w http.ResponseWriter, r *http.Request) { s.answer(w, r, h) })
+	}
+	handle("ping", func(*answer, *http.Request) error { return nil })
+	handle("select", s.serveSelect)
+	handle("names", s.serveList)
+	handle("values", s.serveList)
+	handle("series", s.serveList)
+	handle("volume", s.serveList)
+	handle("extents", s.serveList)
+	return mux
+}
+
+// answer writes the frames of one answer, with heartbeats in between.
+type answer struct {
+	http.ResponseWriter
+	what    string
+	control *http.ResponseController
+
+	mu     sync.Mutex
+	frames frameWriter
+	wrote  bool // since the last heartbeat was due
+	buf    []byte
+}
+
+// send writes a frame and flushes it.
+func (a *answer) send(kind byte, payload []byte) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.sendLocked(kind, payload)
+}
+
+func (a *answer) sendLocked(kind byte, payload []byte) error {
+	a.wrote = true
+	// Not every writer has deadlines (tests); the real one does.
+	_ = a.control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if err := a.frames.write(kind, payload); err != nil {
+		return err
+	}
+	return a.control.Flush()
+}
+
+// beat sends heartbeats until the context ends.
+func (a *answer) beat(ctx context.Context) {
+	ticker := time.NewTicker(heartbeatEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		a.mu.Lock()
+		if !a.wrote {
+			_ = a.sendLocked(frameHeartbeat, nil) // the next frame meets the same error
+		}
+		a.wrote = false
+		a.mu.Unlock()
+	}
+}
+
+// answer sends headers, what h sends, and the end or an error.
+func (s *Store) answer(w http.ResponseWriter, r *http.Request, h func(*answer, *http.Request) error) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+	oldest, newest := s.spanNow()
+	head := w.Header()
+	head.Set("Content-Type", "application/octet-stream")
+	head.Set(headerReplica, s.opts.Name)
+	head.Set(headerInstance, s.instance)
+	head.Set(headerState, s.leave.state())
+	head.Set(headerSpan, fmt.Sprintf("%d %d", oldest, newest))
+	a := &answer{ResponseWriter: w, what: r.URL.Path[len(PathPrefix):], control: http.NewResponseController(w)}
+	a.frames.w = w
+	defer func() { _ = a.control.SetWriteDeadline(time.Time{}) }()
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	beating := make(chan struct{})
+	go func() {
+		defer close(beating)
+		a.beat(ctx)
+	}()
+	err := h(a, r.WithContext(ctx))
+	cancel()
+	<-beating
+	switch {
+	case err != nil && r.Context().Err() == nil:
+		s.log.Warn("a question of another replica cannot be answered", "what", a.what, "error", err)
+		_ = a.send(frameError, []byte(err.Error())) // an error means that it is gone
+	case err == nil:
+		_ = a.send(frameEnd, a.buf)
+	}
+}
+
+// decodeRequest reads a question.
+func decodeRequest(r *http.Request, into any) error {
+	if err := json.NewDecoder(r.Body).Decode(into); err != nil {
+		return fmt.Errorf("reading the request: %w", err)
+	}
+	return nil
+}
+
+// serveSelect answers with rows.
+func (s *Store) serveSelect(a *answer, r *http.Request) error {
+	var w wireSelect
+	if err := decodeRequest(r, &w); err != nil {
+		return err
+	}
+	req, err := w.request()
+	if err != nil {
+		return err
+	}
+	it, err := s.local.Select(r.Context(), req)
+	if err != nil {
+		return err
+	}
+	defer it.Close() //nolint:errcheck // of files that have been read
+	if err := a.rows(r.Context(), it); err != nil {
+		return err
+	}
+	a.buf = appendStats(nil, it.Stats())
+	return nil
+}
+
+// rows sends what an iterator gives.
+func (a *answer) rows(ctx context.Context, it model.BatchIterator) error {
+	var enc batchEncoder
+	for {
+		b, err := it.Next(ctx)
+		if isEnd(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for from := 0; from < len(b.Timestamps) || b.Dropped > 0 && from == 0; {
+			to := cutRows(b, from)
+			if err := a.send(frameBatch, enc.encode(b, from, to)); err != nil {
+				return err
+			}
+			if to == from {
+				break
+			}
+			from = to
+		}
+	}
+}
+
+// serveList answers the questions for lists.
+func (s *Store) serveList(a *answer, r *http.Request) error {
+	var q wireQuestion
+	if err := decodeRequest(r, &q); err != nil {
+		return err
+	}
+	ms, err := fromWire(q.Matchers)
+	if err != nil {
+		return err
+	}
+	ctx, span := r.Context(), model.TimeRange{Start: q.Start, End: q.End}
+	switch a.what {
+	case "names":
+		list, err := s.local.LabelNames(ctx, span, ms)
+		return sendList(a, list, err, appendString)
+	case "values":
+		list, err := s.local.LabelValues(ctx, q.Name, span, ms)
+		return sendList(a, list, err, appendString)
+	case "series":
+		list, err := s.local.Series(ctx, span, ms)
+		return sendList(a, list, err, appendLabels)
+	case "volume":
+		list, err := s.local.Volume(ctx, span, ms)
+		return sendList(a, list, err, appendVolume)
+	default:
+		list, err := s.local.Extents(ctx, span, ms)
+		return sendList(a, list, err, appendExtent)
+	}
+}
+
+// sendList sends elements, some in each frame.
+func sendList[T any](a *answer, list []T, err error, element func([]byte, T) []byte) error {
+	if err != nil {
+		return err
+	}
+	var buf []byte
+	for i, v := range list {
+		if buf = element(buf, v); len(buf) >= frameText || i == len(list)-1 {
+			if err := a.send(frameList, buf); err != nil {
+				return err
+			}
+			buf = buf[:0]
+		}
+	}
+	return nil
+}
+
+func appendVolume(dst []byte, v model.StreamVolume) []byte {
+	dst = appendLabels(dst, v.Labels)
+	for _, n := range [...]int64{v.Entries, v.Bytes, v.Chunks} {
+		dst = binary.AppendVarint(dst, n)
+	}
+	return dst
+}
+
+func appendExtent(dst []byte, e model.StreamSpans) []byte {
+	dst = binary.AppendUvarint(appendLabels(dst, e.Labels), uint64(len(e.Spans)))
+	for _, sp := range e.Spans {
+		dst = binary.AppendVarint(binary.AppendVarint(dst, sp.Min), sp.Max)
+	}
+	return dst
+}

@@ -1,0 +1,287 @@
+package peers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/prometheus/model/labels"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
+)
+
+// Local is the store of this replica. All methods may be called concurrently;
+// answers are sorted and belong to the caller.
+type Local interface {
+	Append(ctx context.Context, b *model.Batch) error
+	Select(ctx context.Context, r model.SelectRequest) (model.BatchIterator, error)
+	SelectSplit(ctx context.Context, r model.SelectRequest, n int) ([]model.BatchIterator, error)
+	Tail(ctx context.Context, r model.TailRequest) (model.BatchIterator, error)
+	LabelNames(ctx context.Context, r model.TimeRange, ms []*labels.Matcher) ([]string, error)
+	LabelValues(ctx context.Context, name string, r model.TimeRange, ms []*labels.Matcher) ([]string, error)
+	Series(ctx context.Context, r model.TimeRange, ms []*labels.Matcher) ([]labels.Labels, error)
+	Volume(ctx context.Context, r model.TimeRange, ms []*labels.Matcher) ([]model.StreamVolume, error)
+	// Extents says when each stream has entries.
+	Extents(ctx context.Context, r model.TimeRange, ms []*labels.Matcher) ([]model.StreamSpans, error)
+	Flush(ctx context.Context) error
+	Delete(ctx context.Context, req model.DeleteRequest) (id string, err error)
+	DeleteRequests() []model.DeleteStatus
+	CancelDelete(ctx context.Context, id string, force bool) error
+	// Clock and ChangedSince are those of engine.Reviser.
+	Clock() uint64
+	ChangedSince(clock uint64, r model.TimeRange) bool
+	// Marks returns the marks with that prefix.
+	Marks(prefix string) map[string][]byte
+}
+
+// Options configure a Store. The zero value of each field means its default.
+type Options struct {
+	// Name is this replica's. Required.
+	Name string
+	// Transport sends requests to peers. Default: one of its own.
+	Transport http.RoundTripper
+	// Token is presented to peers as bearer token, "" is none. It is called for
+	// every request.
+	Token func() string
+	// Timeout is how long the beginning of an answer may take, Idle how long a peer
+	// may be silent in the middle of one. Defaults 5 s and 15 s.
+	Timeout, Idle time.Duration
+	// Retention is how long entries are kept; 0 is without limit.
+	Retention time.Duration
+	// Span returns the timestamps of the first and last entry of the local store,
+	// both 0 without any. Default: not known.
+	Span func() (oldest, newest int64)
+	// Logger receives what is of interest to an operator. Default: discard.
+	Logger *slog.Logger
+	// Registerer takes the metrics. Default: none.
+	Registerer prometheus.Registerer
+	// Now is the clock. Default time.Now.
+	Now func() time.Time
+}
+
+// dialTimeout bounds the making of a connection: inside a cluster it takes
+// milliseconds, or does not happen.
+const dialTimeout = time.Second
+
+func (o Options) withDefaults() Options {
+	if o.Transport == nil {
+		o.Transport = NewTransport()
+	}
+	if o.Timeout <= 0 {
+		o.Timeout = 5 * time.Second
+	}
+	if o.Idle <= 0 {
+		o.Idle = 15 * time.Second
+	}
+	if o.Span == nil {
+		o.Span = func() (int64, int64) { return 0, 0 }
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// NewTransport returns a transport for peers. The caller may set its TLS.
+func NewTransport() *http.Transport {
+	return &http.Transport{
+		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext,
+		MaxIdleConnsPerHost: 16,
+		IdleConnTimeout:     90 * time.Second,
+		TLSHandshakeTimeout: 2 * dialTimeout,
+		DisableCompression:  true, // frames are compressed
+		ReadBufferSize:      64 << 10,
+		WriteBufferSize:     64 << 10,
+	}
+}
+
+// Store reads from all replicas and writes to its own. It is safe for concurrent
+// use. It holds connections, but nothing that has to be closed.
+type Store struct {
+	local     Local
+	directory Directory
+	opts      Options
+	log       *slog.Logger
+	client    *http.Client
+	metrics   *metrics
+	instance  string // a random number of this process
+
+	mu    sync.Mutex
+	peers map[string]*peer
+	span  spanCache
+	leave leaving
+}
+
+// knownPrefix begins the marks that remember peers.
+const knownPrefix = "peers/known/"
+
+// New puts a Store around a local one.
+func New(local Local, d Directory, o Options) *Store {
+	o = o.withDefaults()
+	s := &Store{
+		local: local, directory: d, opts: o, log: o.Logger, client: &http.Client{Transport: o.Transport},
+		metrics: newMetrics(o.Registerer), instance: fmt.Sprintf("%016x", rand.Uint64()), peers: map[string]*peer{},
+	}
+	for key, value := range local.Marks(knownPrefix) {
+		p := &peer{name: strings.TrimPrefix(key, knownPrefix)}
+		if err := json.Unmarshal(value, &p.known); err != nil {
+			s.log.Warn("what was known of a replica cannot be read", "replica", p.name, "error", err)
+		}
+		p.saved = p.known
+		if p.name != o.Name {
+			s.peers[p.name] = p
+		}
+	}
+	return s
+}
+
+// others returns the peers that have to be asked, sorted by name: those of the
+// directory and those that are remembered to hold entries.
+func (s *Store) others() []*peer {
+	listed := s.directory.Peers()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(listed) == 0 && len(s.peers) == 0 {
+		return nil
+	}
+	for _, p := range s.peers {
+		p.mu.Lock()
+		p.listed = false
+		p.mu.Unlock()
+	}
+	for _, l := range listed {
+		if l.Name == s.opts.Name {
+			continue
+		}
+		p := s.peers[l.Name]
+		if p == nil {
+			p = &peer{name: l.Name}
+			s.peers[l.Name] = p
+		}
+		p.mu.Lock()
+		if p.url != l.URL || l.Live && !p.live {
+			p.until, p.failures = time.Time{}, 0
+		}
+		if p.url != l.URL {
+			p.self = false
+		}
+		p.listed, p.url, p.live = true, l.URL, l.Live
+		p.mu.Unlock()
+	}
+	var out []*peer
+	for name, p := range s.peers {
+		p.mu.Lock()
+		gone := !p.listed && (p.known.Seen.IsZero() || s.opts.Retention > 0 && s.opts.Now().Sub(p.known.Seen) > s.opts.Retention)
+		if !p.listed {
+			p.live, p.url = false, ""
+		}
+		p.mu.Unlock()
+		if gone {
+			delete(s.peers, name)
+			continue
+		}
+		if !p.skip() {
+			out = append(out, p)
+		}
+	}
+	slices.SortFunc(out, func(a, b *peer) int { return strings.Compare(a.name, b.name) })
+	return out
+}
+
+// origins are the local store and the peers, sorted by name: the order of equal
+// timestamps is the same at every replica.
+func (s *Store) origins(peers []*peer) []*origin {
+	out := []*origin{{name: s.opts.Name}}
+	for _, p := range peers {
+		out = append(out, &origin{name: p.name, peer: p})
+	}
+	slices.SortFunc(out, func(a, b *origin) int { return strings.Compare(a.name, b.name) })
+	return out
+}
+
+// doubled counts rows that were left out because another replica has them too.
+func (s *Store) doubled(n int) { s.metrics.doubled.Add(float64(n)) }
+
+// Append stores a batch at this replica.
+func (s *Store) Append(ctx context.Context, b *model.Batch) error { return s.local.Append(ctx, b) }
+
+// Flush writes what this replica has in memory to blocks; others do so in their
+// own time.
+func (s *Store) Flush(ctx context.Context) error { return s.local.Flush(ctx) }
+
+// Select reads the entries of all replicas. Those of one that does not answer are
+// missing, which is noted with [model.Warn].
+func (s *Store) Select(ctx context.Context, r model.SelectRequest) (model.BatchIterator, error) {
+	peers := s.others()
+	if len(peers) == 0 {
+		return s.local.Select(ctx, r)
+	}
+	if !r.Unordered {
+		return s.mergeOrigins(ctx, s.origins(peers), r)
+	}
+	p, err := s.newPlan(ctx, peers, r)
+	if err != nil {
+		return nil, err
+	}
+	return p.chains(ctx, 1)[0], nil
+}
+
+// SelectSplit is Select for n readers, see engine.Splitter.
+func (s *Store) SelectSplit(ctx context.Context, r model.SelectRequest, n int) ([]model.BatchIterator, error) {
+	peers := s.others()
+	if len(peers) == 0 {
+		return s.local.SelectSplit(ctx, r, n)
+	}
+	p, err := s.newPlan(ctx, peers, r)
+	if err != nil {
+		return nil, err
+	}
+	return p.chains(ctx, n), nil
+}
+
+// Clock is that of the local store, see engine.Reviser.
+func (s *Store) Clock() uint64 { return s.local.Clock() }
+
+// ChangedSince is that of the local store while there are no peers. Changes at
+// other replicas are not known here: with peers it is always true, and results
+// of metric queries are computed anew.
+func (s *Store) ChangedSince(clock uint64, r model.TimeRange) bool {
+	return len(s.others()) > 0 || s.local.ChangedSince(clock, r)
+}
+
+// spanCache keeps what Options.Span says for a moment.
+type spanCache struct {
+	at             time.Time
+	oldest, newest int64
+}
+
+// spanFor is how long a span is told without looking again.
+const spanFor = 2 * time.Second
+
+// spanNow returns the timestamps of the first and last entry of the local store.
+func (s *Store) spanNow() (oldest, newest int64) {
+	now := s.opts.Now()
+	s.mu.Lock()
+	if c := s.span; !c.at.IsZero() && now.Sub(c.at) < spanFor {
+		s.mu.Unlock()
+		return c.oldest, c.newest
+	}
+	s.mu.Unlock()
+	oldest, newest = s.opts.Span()
+	s.mu.Lock()
+	s.span = spanCache{now, oldest, newest}
+	s.mu.Unlock()
+	return oldest, newest
+}
