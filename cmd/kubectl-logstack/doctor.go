@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -20,7 +19,6 @@ import (
 	"github.com/logstack-dev/kubectl-logstack/pkg/install"
 	"github.com/logstack-dev/kubectl-logstack/pkg/kube"
 	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
-	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 	"github.com/logstack-dev/kubectl-logstack/pkg/output"
 	"github.com/logstack-dev/kubectl-logstack/pkg/version"
 )
@@ -344,7 +342,7 @@ func probes(c *kube.Client, namespace string, wait time.Duration) snapshot.Probe
 	var client *lokiapi.Client
 	return snapshot.Probes{
 		Query: func(ctx context.Context) *snapshot.QueryResult {
-			conn, err := c.Connect(ctx, serviceIn(namespace), "/ready")
+			conn, err := connectOurs(ctx, c, namespace)
 			if err != nil {
 				return &snapshot.QueryResult{Err: err}
 			}
@@ -359,34 +357,5 @@ func probes(c *kube.Client, namespace string, wait time.Duration) snapshot.Probe
 			return followALine(ctx, client, namespace, wait)
 		},
 		Flow: func(ctx context.Context) *snapshot.FlowResult { return lookAtFlow(ctx, client) },
-	}
-}
-
-// followALine asks the collector to write a line with a number of ours into
-// its own log and queries until the line has come all the way back.
-func followALine(ctx context.Context, client *lokiapi.Client, namespace string, wait time.Duration) *snapshot.ArrivalResult {
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	token := fmt.Sprintf("doctor-%016x", rand.Uint64())
-	started := time.Now()
-	if err := client.Echo(ctx, token); err != nil {
-		return &snapshot.ArrivalResult{Err: fmt.Errorf("the collector did not write a line: %w", err)}
-	}
-	query := fmt.Sprintf(`{namespace=%q, pod=~"%s-.*"} |= %q`, namespace, install.Name, token)
-	ticker := time.NewTicker(200 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		resp, err := client.QueryRange(ctx, lokiapi.RangeRequest{Query: query, Start: started.Add(-5 * time.Minute), End: time.Now().Add(5 * time.Minute), Limit: 1, Direction: model.Backward})
-		if err == nil && len(resp.Streams) > 0 {
-			return &snapshot.ArrivalResult{After: time.Since(started)}
-		}
-		select {
-		case <-ctx.Done():
-			if err == nil || errors.Is(err, context.DeadlineExceeded) {
-				err = fmt.Errorf("the collector wrote a line to its own log and it was not collected within %s", wait)
-			}
-			return &snapshot.ArrivalResult{Err: err}
-		case <-ticker.C:
-		}
 	}
 }

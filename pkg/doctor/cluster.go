@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -11,7 +12,7 @@ import (
 
 // Category 01: cluster access and versions.
 func clusterChecks() []Check {
-	return append(accessChecks(), versionChecks()...)
+	return slices.Concat(accessChecks(), versionChecks(), discoveryChecks())
 }
 
 // accessChecks: is there a cluster, and a stack in it?
@@ -60,4 +61,22 @@ func checkStackFound(s *snapshot.Snapshot) []Finding {
 	}
 	sort.Strings(names)
 	return []Finding{{Status: OK, Detail: fmt.Sprintf("found %s", strings.Join(names, ", "))}}
+}
+
+// discoveryChecks: is every API group there?
+func discoveryChecks() []Check {
+	return []Check{{
+		Code: "LS0105", Severity: Info, Title: "every API group answers",
+		Explain: "An aggregated API (metrics.k8s.io is the usual one) whose server is gone makes kubectl slow, blocks the deletion of namespaces, and hides its kinds from tools that ask for all of them. Logs do not depend on it.",
+		Fix:     "kubectl get apiservice | grep False, then mend or delete the one that it shows",
+		Needs:   []snapshot.Input{snapshot.Server, snapshot.Discovery},
+		Run: func(s *snapshot.Snapshot) []Finding {
+			var out []Finding
+			for _, name := range s.StaleGroups() {
+				out = append(out, Finding{Status: Info, Ref: snapshot.Ref{Kind: "APIService", Name: name}, Detail: "its server does not answer the API server",
+					Fix: "kubectl describe apiservice " + name})
+			}
+			return out
+		},
+	}}
 }

@@ -13,7 +13,7 @@ import (
 
 // Category 07: collectors' configurations.
 func collectorChecks() []Check {
-	return append(configChecks(), runningChecks()...)
+	return slices.Concat(configChecks(), runningChecks(), logChecks())
 }
 
 // configChecks look at what is written.
@@ -309,7 +309,7 @@ func replacementTraps(c collectorCtx) []Finding {
 		}
 		t := traps[0]
 		mended := conf.Mend(r.Replacement)
-		f := Finding{Status: Error, Ref: c.at(r.ReplPos), Explains: []string{"LS0704", "LS1003"}}
+		f := Finding{Status: Error, Ref: c.at(r.ReplPos), Explains: append(complaintsIn(c.Namespace, "stat-failed"), "LS0704", "LS1003")}
 		if t.Beyond {
 			f.Detail = fmt.Sprintf("%s is beyond the %d group(s) of %q: it expands to nothing", t.Token, r.Groups, r.Regex)
 			f.Fix = fmt.Sprintf("use a regular expression with %d groups", t.Group)

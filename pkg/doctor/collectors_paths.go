@@ -95,7 +95,7 @@ func simulateChain(c collectorCtx, ch *conf.Chain, pods []conf.Pod, live bool) *
 		if fits || !known {
 			continue
 		}
-		f := &Finding{Status: Error, Ref: c.at(pathRule(ch)), Explains: []string{"LS1003"}}
+		f := &Finding{Status: Error, Ref: c.at(pathRule(ch)), Explains: append(complaintsIn(c.Namespace, "stat-failed"), "LS1003")}
 		which := "pod"
 		if !live {
 			which = "a pod like"
@@ -157,7 +157,7 @@ func literalGlobs(c collectorCtx) []Finding {
 		for _, p := range filePaths(c, &src) {
 			if strings.ContainsAny(p.Value, "*?[{") {
 				out = append(out, Finding{Status: Error, Ref: c.at(src.Pos), Detail: fmt.Sprintf("%s gets %s and does not expand patterns: it looks for a file with an asterisk in its name (\"stat failed\")", src.Component, p.Value),
-					Fix: "add file_match { enabled = true } to it (Alloy >= 1.12), or put a local.file_match before it", Explains: []string{"LS1003"}})
+					Fix: "add file_match { enabled = true } to it (Alloy >= 1.12), or put a local.file_match before it", Explains: append(complaintsIn(c.Namespace, "stat-failed"), "LS1003")})
 				break
 			}
 		}
@@ -183,7 +183,7 @@ func unmountedPaths(c collectorCtx) []Finding {
 				continue
 			}
 			f := Finding{Status: Error, Ref: c.at(src.Pos), Detail: fmt.Sprintf("%s reads %s, and no hostPath volume of %s is mounted there", src.Component, dir, strings.ToLower(c.Component.Kind)+" "+c.Component.Name()),
-				Fix: "read through the API: loki.source.kubernetes needs no mount; or mount /var/log of the node (needs PodSecurity level privileged)", Explains: []string{"LS1003"}}
+				Fix: "read through the API: loki.source.kubernetes needs no mount; or mount /var/log of the node (needs PodSecurity level privileged)", Explains: append(complaintsIn(c.Namespace, "stat-failed"), "LS1003")}
 			if c.Product == snapshot.Alloy {
 				f.Fix = "read through the API: loki.source.kubernetes needs no mount; or alloy.mounts.varlog: true (needs PodSecurity level privileged)"
 				if c.Release != nil {
@@ -386,7 +386,7 @@ func missingTenant(c collectorCtx) []Finding {
 			fix = `endpoint { tenant_id = "NAME" }`
 		}
 		out = append(out, Finding{Status: Error, Ref: c.at(e.Pos), Detail: "Loki in namespace " + ns + " has auth_enabled: true, and this client names no tenant: 401 no org id",
-			Fix: fix + ", or loki.auth_enabled: false in the values of Loki", Explains: []string{"LS0715", "LS1005"}})
+			Fix: fix + ", or loki.auth_enabled: false in the values of Loki", Explains: append(complaintsIn(c.Namespace, "tenant"), "LS1005")})
 	}
 	return out
 }

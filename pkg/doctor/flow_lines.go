@@ -4,8 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	corev1 "k8s.io/api/core/v1"
+	"time"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/snapshot"
 	"github.com/logstack-dev/kubectl-logstack/pkg/install"
@@ -25,9 +24,9 @@ func lineChecks() []Check {
 		},
 		{
 			Code: "LS1003", Severity: Warning, Title: "every namespace with pods has lines",
-			Explain: "A namespace that logged all day and has been silent for a quarter of an hour, although its pods run, is named: its logs are dropped, forbidden or not read. One that was quiet before is not.",
+			Explain: "For each namespace of which nothing was stored for a quarter of an hour, although its pods have run for longer, the log of one of its pods is asked for at the API server: when that has lines, they are dropped, forbidden or not read. Where that may not be asked, a namespace is named that logged all day and stopped; one that was quiet before is not.",
 			Fix:     "kubectl logs -n NAMESPACE POD --since=15m: does the pod log at all?",
-			Needs:   append(slices.Clone(needs), snapshot.Pods), Applies: asked,
+			Needs:   append(slices.Clone(needs), snapshot.Pods), Uses: []snapshot.Input{snapshot.Logs, snapshot.Namespaces}, Applies: asked,
 			Run: checkSilent,
 		},
 		{
@@ -90,32 +89,47 @@ func checkRate(s *snapshot.Snapshot) []Finding {
 	return []Finding{finding}
 }
 
+// checkSilent names the namespaces of which nothing came: those with a pod that
+// writes lines, and those that logged all day and stopped.
 func checkSilent(s *snapshot.Snapshot) []Finding {
 	if out := unasked(s); out != nil {
 		return out
 	}
 	f := s.Flow()
-	pods := map[string]int{}
-	var order []string
-	for _, p := range s.Pods() {
-		if p.Status.Phase != corev1.PodRunning || p.Status.StartTime != nil && s.Taken.Sub(p.Status.StartTime.Time) < snapshot.FlowRecent {
-			continue
-		}
-		if pods[p.Namespace]++; pods[p.Namespace] == 1 {
-			order = append(order, p.Namespace)
-		}
+	writes := map[string]*snapshot.LogExcerpt{}
+	for _, e := range s.Logs(snapshot.SilentLog) {
+		writes[e.Pod.Namespace] = e
 	}
-	slices.Sort(order)
 	var out []Finding
-	for _, ns := range order {
-		// A line a minute, at least, all day long: silence is not its habit.
-		if f.Recent[ns] > 0 || f.Long[ns] < snapshot.FlowLong.Minutes() {
+	for _, p := range s.Silent() {
+		ns := p.Namespace
+		found := Finding{Status: Warning, Ref: snapshot.Ref{Kind: "Namespace", Name: ns}, Detail: lastSeen(s, ns)}
+		switch e := writes[ns]; {
+		case e != nil && e.Err == nil && len(e.Lines) > 0:
+			found.Detail += fmt.Sprintf("; pod %s writes lines: %s", p.Name, quoted(e.Lines[len(e.Lines)-1]))
+			found.Fix = "why are they not read? " + install.Command(s.Namespace, "status") + "; kubectl logs -n " + s.Namespace + " " + s.Name + "-0 | grep " + ns
+		case f.Long[ns] >= snapshot.FlowLong.Minutes():
+			// A line a minute, at least, all day long: silence is not its habit.
+			found.Detail += "; silence is not its habit"
+			if e != nil && e.Err == nil {
+				found.Detail += fmt.Sprintf(", and pod %s wrote nothing either", p.Name)
+			}
+			found.Fix = "do its pods log at all? kubectl logs -n " + ns + " " + p.Name + " --since=15m; if they do: " + install.Command(s.Namespace, "status")
+		default:
 			continue
 		}
-		out = append(out, Finding{Status: Warning, Ref: snapshot.Ref{Kind: "Namespace", Name: ns}, Detail: fmt.Sprintf("no line in %s, %.0f in a day; %d pods run", snapshot.FlowRecent, f.Long[ns], pods[ns]),
-			Fix: "do its pods log at all? kubectl logs -n " + ns + " POD --since=15m; if they do: " + install.Command(s.Namespace, "status")})
+		out = append(out, found)
 	}
 	return out
+}
+
+// lastSeen says since when a namespace is silent.
+func lastSeen(s *snapshot.Snapshot, ns string) string {
+	f := s.Flow()
+	if last := f.Last[ns]; !last.IsZero() {
+		return fmt.Sprintf("no line for %s (%.0f in a day, the last one at %s)", s.Taken.Sub(last).Round(time.Minute), f.Long[ns], last.UTC().Format(time.RFC3339))
+	}
+	return fmt.Sprintf("no line in %d minutes, %.0f in a day", int(snapshot.FlowRecent.Minutes()), f.Long[ns])
 }
 
 func checkGaps(s *snapshot.Snapshot) []Finding {
@@ -134,7 +148,7 @@ func checkGaps(s *snapshot.Snapshot) []Finding {
 	slices.Sort(namespaces)
 	var out []Finding
 	for _, ns := range namespaces {
-		out = append(out, Finding{Status: Warning, Ref: snapshot.Ref{Kind: "Namespace", Name: ns}, Detail: fmt.Sprintf("%.0f gaps in a day: lines may be missing there", s.Flow().Gaps[ns]),
+		out = append(out, Finding{Status: Warning, Ref: snapshot.Ref{Kind: "Namespace", Name: ns}, Detail: fmt.Sprintf("%s in a day: lines may be missing there", plural(int(s.Flow().Gaps[ns]), "gap")),
 			Fix: install.Command(s.Namespace, fmt.Sprintf(`query '{namespace=%q} | __logstack_gap__!=""' --since 24h`, ns)) + " shows where and why"})
 	}
 	return out

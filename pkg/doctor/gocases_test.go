@@ -27,6 +27,7 @@ type parts struct {
 	may   map[snapshot.Right]bool // of the collector
 	own   map[snapshot.Right]bool
 	miss  map[snapshot.Input]*snapshot.Missing
+	logs  []*snapshot.LogExcerpt
 }
 
 func healthyParts() *parts {
@@ -84,6 +85,7 @@ func (p *parts) snapshot(testing.TB) *snapshot.Snapshot {
 		s.Add(snapshot.Events, p.event)
 	}
 	s.SetProbes(p.query, p.line)
+	s.SetLogs(p.logs)
 	s.SetRights(p.own, p.may)
 	s.Finish()
 	for in, m := range p.miss {
@@ -135,6 +137,17 @@ func goCases() []testCase {
 	bad("LS1008", Info, "port-forward", "by port-forward", func(p *parts) { p.query.Note = "using a port-forward" })
 	bad("LS1001", Error, "30s", "the line never arrived", func(p *parts) { p.line.Err = errors.New("not collected within 30s") })
 	bad("LS1001", Warning, "20s", "the line was slow", func(p *parts) { p.line.After = 20 * time.Second })
+	bad("LS1001", Warning, "it took 20.3s: written 2ms → read 20.2s → stored 31ms → queryable 110ms", "the line was slow on its way", func(p *parts) {
+		p.line = &snapshot.ArrivalResult{After: 20300 * time.Millisecond, Hops: []snapshot.ArrivalHop{{Name: snapshot.HopWritten, Took: 2 * time.Millisecond},
+			{Name: snapshot.HopRead, Took: 20160 * time.Millisecond}, {Name: snapshot.HopStored, Took: 31 * time.Millisecond}, {Name: snapshot.HopQueryable, Took: 107 * time.Millisecond}}}
+	})
+	bad("LS1001", Error, "the last hop that saw it: read: written 2ms → read 180ms", "the line was lost in the store", func(p *parts) {
+		p.line = &snapshot.ArrivalResult{Err: errors.New("not found within 30s"), Hops: []snapshot.ArrivalHop{{Name: snapshot.HopWritten, Took: 2 * time.Millisecond}, {Name: snapshot.HopRead, Took: 180 * time.Millisecond}}}
+	})
+	bad("LS0401", Error, "data directory in use", "the last words are in the log", func(p *parts) {
+		waiting("CrashLoopBackOff", &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error"})(p)
+		p.logs = []*snapshot.LogExcerpt{{Purpose: snapshot.CrashLog, Pod: p.pod, Container: "collector", Lines: []string{"starting", "data directory in use"}}}
+	})
 	return out
 }
 

@@ -16,7 +16,7 @@ func grafanaChecks() []Check {
 	needs := []snapshot.Input{snapshot.ConfigMaps}
 	withStacks := []snapshot.Input{snapshot.Stacks}
 	applies := func(s *snapshot.Snapshot) bool { return len(datasources(s)) > 0 }
-	return []Check{
+	return append([]Check{
 		{
 			Code: "LS0802", Severity: Error, Title: "Grafana has the sidecar that loads datasources",
 			Explain: "ConfigMaps with datasources are loaded by a sidecar of the Grafana pod whose FOLDER is .../provisioning/datasources. The grafana chart does not add it by default (sidecar.datasources.enabled is false; kube-prometheus-stack sets it): without it the ConfigMaps lie there and nothing happens.",
@@ -65,7 +65,7 @@ func grafanaChecks() []Check {
 			Fix:     "jsonData: {httpHeaderName1: X-Scope-OrgID}, secureJsonData: {httpHeaderValue1: TENANT}",
 			Needs:   needs, Uses: []snapshot.Input{snapshot.Releases, snapshot.Secrets, snapshot.Stacks}, Applies: hasLokiDatasource, Run: datasourceTenant,
 		},
-	}
+	}, loadedChecks()...)
 }
 
 // datasource is one of a provisioning file in a ConfigMap.
@@ -374,7 +374,7 @@ func twoDefaults(s *snapshot.Snapshot) []Finding {
 			}
 		}
 		out = append(out, Finding{Status: Error, Ref: last.ref("isDefault"), Detail: fmt.Sprintf("%d datasources are the default of organisation %s: %s; Grafana refuses the provisioning", len(list), org, strings.Join(names, ", ")),
-			Fix: "isDefault: false in " + last.cm.Namespace + "/" + last.cm.Name, Explains: []string{"LS0401@pod/*/*grafana*"}})
+			Fix: "isDefault: false in " + last.cm.Namespace + "/" + last.cm.Name, Explains: []string{"LS0401@pod/*/*grafana*", "LS0809"}})
 	}
 	return out
 }

@@ -2,9 +2,12 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/snapshot"
 	"github.com/logstack-dev/kubectl-logstack/pkg/install"
@@ -12,7 +15,7 @@ import (
 
 // Category 02: rights.
 func rightsChecks() []Check {
-	return append(ownChecks(), grantChecks()...)
+	return slices.Concat(ownChecks(), grantChecks(), installChecks())
 }
 
 // ownChecks look at your rights and at those of our collector.
@@ -102,4 +105,45 @@ func lackingRights(s *snapshot.Snapshot) []Finding {
 		f.Fix = "an admin can allow it: kubectl create clusterrole logstack-doctor --verb=get,list --resource=" + strings.Join(resources, ",") + " && kubectl create clusterrolebinding logstack-doctor --clusterrole=logstack-doctor --user=USER"
 	}
 	return []Finding{f}
+}
+
+// installChecks look at what an installation needs.
+func installChecks() []Check {
+	return []Check{{
+		Code: "LS0202", Severity: Error, Title: "you may install",
+		Explain: "With --pre, the API server is asked for every object that kubectl logstack install would apply: may you create and patch it? A ClusterRole can be refused all the same: whoever makes one has to hold the rights in it.",
+		Fix:     "ask an admin, or have the manifests applied by one: kubectl logstack install --export",
+		Needs:   []snapshot.Input{snapshot.Server, snapshot.InstallRights},
+		Run:     checkInstallRights,
+	}}
+}
+
+func checkInstallRights(s *snapshot.Snapshot) []Finding {
+	var lacking []string
+	for _, r := range s.InstallRights() {
+		if !r.Allowed {
+			lacking = append(lacking, r.String())
+		}
+	}
+	if len(lacking) == 0 {
+		return nil
+	}
+	return []Finding{{Status: Error, Object: "you", Detail: "you may not " + strings.Join(lacking, ", "),
+		Fix: "ask an admin for these rights, or to apply what this prints: " + install.Command(s.Namespace, "install --export")}}
+}
+
+// InstallNeeds are the rights that applying these objects needs: an object that
+// is not there is created, one that is there is patched.
+func InstallNeeds(objs []*unstructured.Unstructured) []snapshot.Right {
+	var out []snapshot.Right
+	for _, o := range objs {
+		gvr, _ := meta.UnsafeGuessKindToResource(o.GroupVersionKind())
+		for _, verb := range []string{"create", "patch"} {
+			r := snapshot.Right{Verb: verb, Group: gvr.Group, Resource: gvr.Resource, Namespace: o.GetNamespace()}
+			if !slices.Contains(out, r) {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
 }

@@ -174,7 +174,7 @@ func checkReaders(s *snapshot.Snapshot) []Finding {
 		if !known {
 			continue
 		}
-		f := Finding{Status: Error, Ref: r.c.Config.At(r.pos.Line, r.pos.Column), Explains: []string{"LS1003", "LS0715"},
+		f := Finding{Status: Error, Ref: r.c.Config.At(r.pos.Line, r.pos.Column), Explains: append(complaintsIn(r.c.Namespace, "forbidden"), "LS1003"),
 			Fix: `add {apiGroups: [""], resources: [pods, pods/log, namespaces], verbs: [get, list, watch]} to a ClusterRole that is bound to serviceaccount ` + a.namespace + "/" + a.name}
 		both := slices.DeleteFunc(slices.Clone(list.namespaces), func(ns string) bool { return !logs.in(ns) })
 		missing := slices.DeleteFunc(slices.Clone(r.namespaces), func(ns string) bool { return list.in(ns) && logs.in(ns) })
@@ -209,7 +209,7 @@ func checkSidecarRights(s *snapshot.Snapshot) []Finding {
 		if !known || have.cluster {
 			continue
 		}
-		f := Finding{Status: Error, Ref: s.Ref(g.Workload), Fix: "rbac.namespaced: false in the values of the grafana chart (a ClusterRole in place of a Role)", Explains: []string{"LS0803"}}
+		f := Finding{Status: Error, Ref: s.Ref(g.Workload), Fix: "rbac.namespaced: false in the values of the grafana chart (a ClusterRole in place of a Role)", Explains: []string{"LS0803", "LS0809"}}
 		if sc.namespaces == nil {
 			f.Detail = fmt.Sprintf("the sidecar searches all namespaces, and serviceaccount %s/%s may list configmaps in %s only", a.namespace, a.name, orElse(strings.Join(have.namespaces, ", "), "none"))
 			out = append(out, f)

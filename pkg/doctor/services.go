@@ -41,7 +41,7 @@ func serviceChecks() []Check {
 			Run:     checkTargetPorts,
 		},
 	}
-	return slices.Concat(list[:1], hostChecks(), nameChecks(), []Check{netpolCheck()}, list[1:])
+	return slices.Concat(list[:1], hostChecks(), nameChecks(), []Check{netpolCheck()}, list[1:], insideChecks())
 }
 
 // logServices are the Services of log products, known by their labels.

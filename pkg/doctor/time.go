@@ -2,11 +2,13 @@ package doctor
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/snapshot"
+	"github.com/logstack-dev/kubectl-logstack/pkg/install"
 )
 
 // Limits of the clocks.
@@ -37,7 +39,42 @@ func timeChecks() []Check {
 			Needs:   []snapshot.Input{snapshot.Server},
 			Run:     checkLocalClock,
 		},
+		{
+			Code: "LS1103", Severity: Warning, Title: "no line is of the future",
+			Explain: "A line that is stamped more than ten minutes ahead of now is found by no query up to now, and stays the newest one: tails and --since look past it. Our store takes such lines from containers (their node's clock is wrong) and refuses them from shippers; Loki refuses them (too_far_in_future).",
+			Fix:     "correct the clock of the node: chronyc tracking, or timedatectl status",
+			Needs:   []snapshot.Input{snapshot.Server, snapshot.Flow}, Uses: []snapshot.Input{snapshot.StackMetrics},
+			Applies: func(s *snapshot.Snapshot) bool { return s.Flow() != nil },
+			Run:     checkFuture,
+		},
 	}
+}
+
+// checkFuture looks at the newest line, and at what was refused for its time.
+func checkFuture(s *snapshot.Snapshot) []Finding {
+	if out := unasked(s); out != nil {
+		return out
+	}
+	now := s.Clocks().Server
+	if now.IsZero() {
+		now = s.Taken
+	}
+	var out []Finding
+	f := s.Flow()
+	if ahead := f.Newest.Sub(now); ahead > snapshot.FlowAhead {
+		found := Finding{Status: Warning, Ref: ownService(s), Detail: "the newest line is stamped " + ahead.Round(time.Second).String() + " ahead of now",
+			Fix: "correct the clock of the node that it is from: timedatectl status; to see the lines: " + install.Command(s.Namespace, fmt.Sprintf("query '{namespace=~\".+\"}' --from %s --to %s", now.Add(snapshot.FlowAhead).UTC().Format(time.RFC3339), f.Newest.Add(time.Second).UTC().Format(time.RFC3339)))}
+		if names := positive(f.Ahead); len(names) > 0 {
+			found.Detail += " (of " + plural(int(total(f.Ahead)), "line") + " of namespace " + strings.Join(names, ", ") + ")"
+		}
+		out = append(out, found)
+	}
+	for _, m := range s.Metrics() {
+		if n := m.By("loki_discarded_samples_total", "reason")["too_far_in_future"]; n > 0 {
+			out = append(out, Finding{Status: Warning, Ref: s.Ref(m.Service), Detail: fmt.Sprintf("%.0f lines of the future were refused %s", n, sinceText(m.Since())), Fix: refusalFixes["too_far_in_future"]})
+		}
+	}
+	return out
 }
 
 func unknownClock() []Finding {
@@ -66,7 +103,7 @@ func checkNodeClocks(s *snapshot.Snapshot) []Finding {
 			continue
 		}
 		f := Finding{Status: Warning, Ref: snapshot.Ref{Kind: "Node", Name: l.Name}, Detail: "its clock is " + apart(d, "ahead", "behind"),
-			Fix: "on the node: chronyc tracking, or timedatectl status", Explains: []string{"LS1103", "LS1004"}}
+			Fix: "on the node: chronyc tracking, or timedatectl status", Explains: append(complaintsIn("", "too-old"), "LS1103", "LS1004")}
 		if d.Abs() >= nodeSkewBad {
 			f.Status = Error
 		}

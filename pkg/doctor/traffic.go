@@ -61,7 +61,7 @@ func traffic(s *snapshot.Snapshot) []target {
 			t := fromURL(e.URL, u)
 			t.namespace, t.who, t.push, t.base = c.Namespace, c.Title()+" "+e.Component, e.Loki && !e.BaseURL, e.BaseURL
 			t.ref = collectorCtx{s, c, cfg}.at(e.Pos)
-			t.symptoms = []string{"LS0715", "LS1003", "LS1005"}
+			t.symptoms = append(complaintsIn(c.Namespace, "no-such-host", "refused", "timeout", "not-found"), "LS1003", "LS1005", "LS0515")
 			if c.Component != nil {
 				t.labels = c.Component.Template.Labels
 			}

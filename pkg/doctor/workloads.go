@@ -43,9 +43,9 @@ func podChecks() []Check {
 		},
 		{
 			Code: "LS0401", Severity: Error, Title: "the containers of the log stack run",
-			Explain: "A container that exits again and again is named with its exit code and its last words.",
+			Explain: "A container that exits again and again is named with its exit code and its last words: those of its status, else the last line of its previous run's log.",
 			Fix:     "kubectl logs -n NAMESPACE POD -c CONTAINER --previous",
-			Needs:   []snapshot.Input{snapshot.Pods}, Applies: hasStackPods,
+			Needs:   []snapshot.Input{snapshot.Pods}, Uses: []snapshot.Input{snapshot.Logs}, Applies: hasStackPods,
 			Run: checkContainers,
 		},
 		{
@@ -113,8 +113,9 @@ func checkContainers(s *snapshot.Snapshot) []Finding {
 			f := Finding{Status: Error, Ref: s.Ref(p), Detail: c.Name + " exits again and again", Explains: downstream(p),
 				Fix: "kubectl logs -n " + p.Namespace + " " + p.Name + " -c " + c.Name + " --previous"}
 			if last != nil {
-				f.Detail = strings.TrimSpace(fmt.Sprintf("%s exits with code %d (%s) %s", c.Name, last.ExitCode, last.Reason, lastLine(last.Message)))
-				if fix := lastWords(last.Message); fix != "" {
+				words := orElse(last.Message, crashWords(s, p, c.Name))
+				f.Detail = strings.TrimSpace(fmt.Sprintf("%s exits with code %d (%s) %s", c.Name, last.ExitCode, last.Reason, lastLine(words)))
+				if fix := lastWords(words); fix != "" {
 					f.Fix = fix
 				}
 			}
@@ -122,6 +123,17 @@ func checkContainers(s *snapshot.Snapshot) []Finding {
 		}
 	}
 	return out
+}
+
+// crashWords are the last lines of a container's previous run, where they could
+// be read: Loki leaves no message in its status.
+func crashWords(s *snapshot.Snapshot, p *corev1.Pod, container string) string {
+	for _, e := range s.Logs(snapshot.CrashLog) {
+		if e.Pod.Namespace == p.Namespace && e.Pod.Name == p.Name && e.Container == container {
+			return strings.Join(e.Lines, "\n")
+		}
+	}
+	return ""
 }
 
 // lastWords knows the remedy for common last lines.

@@ -317,7 +317,7 @@ func checkReplication(s *snapshot.Snapshot) []Finding {
 			Fix: fmt.Sprintf("loki.commonConfig.replication_factor: %d", max(ingesters, 1))}
 		if ingesters < factor/2+1 {
 			f.Status, f.Detail = Error, fmt.Sprintf("replication_factor is %d and there are %d ingesters (%s): every push fails, at least %d are required", factor, ingesters, first.Name(), factor/2+1)
-			f.Explains = []string{"LS0715", "LS1003", "LS1005"}
+			f.Explains = append(complaintsIn("", "replicas"), "LS1003", "LS1005")
 		}
 		out = append(out, f)
 	}

@@ -10,6 +10,9 @@ const (
 	FlowNow    = 5 * time.Minute
 	FlowRecent = 15 * time.Minute
 	FlowLong   = 24 * time.Hour
+	// FlowAhead is how far the clock of a node may be ahead before its lines are
+	// lines of the future: what Loki grants (creation_grace_period).
+	FlowAhead = 10 * time.Minute
 )
 
 // FlowResult is what our collector has stored lately. Lines are counted.
@@ -23,8 +26,15 @@ type FlowResult struct {
 	// GapsErr says why they could not be counted.
 	Gaps    map[string]float64
 	GapsErr error
-	// Oldest is the time of the oldest line that is stored.
-	Oldest time.Time
+	// Last is the time of the last line of namespaces that have lines in Long and
+	// none in Recent, as far as it was asked for.
+	Last map[string]time.Time
+	// Oldest and Newest are the times of the oldest and the newest line that is
+	// stored; zero without any.
+	Oldest, Newest time.Time
+	// Ahead are the lines per namespace with a time later than [FlowAhead] from
+	// now; asked for when Newest is.
+	Ahead map[string]float64
 	// DiskBytes is what the store occupies, DiskFull says that it cannot write.
 	DiskBytes int64
 	DiskFull  bool
@@ -37,6 +47,7 @@ func (f *FlowResult) ReadStatus(body []byte) error {
 	var st struct {
 		Store struct {
 			Oldest    time.Time `json:"oldest"`
+			Newest    time.Time `json:"newest"`
 			DiskBytes int64     `json:"diskBytes"`
 			DiskFull  bool      `json:"diskFull"`
 		} `json:"store"`
@@ -44,7 +55,7 @@ func (f *FlowResult) ReadStatus(body []byte) error {
 	if err := json.Unmarshal(body, &st); err != nil {
 		return err
 	}
-	f.Oldest, f.DiskBytes, f.DiskFull = st.Store.Oldest, st.Store.DiskBytes, st.Store.DiskFull
+	f.Oldest, f.Newest, f.DiskBytes, f.DiskFull = st.Store.Oldest, st.Store.Newest, st.Store.DiskBytes, st.Store.DiskFull
 	return nil
 }
 

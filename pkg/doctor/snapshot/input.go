@@ -54,6 +54,10 @@ const (
 	Arrival         Input = "the arrival of a line"
 	Flow            Input = "the lines stored lately"
 	StackMetrics    Input = "the metrics of the stack"
+	Logs            Input = "the logs of the stack"
+	Inside          Input = "the view from inside the cluster" // only with --probe
+	InstallRights   Input = "your rights to install"           // only with --pre
+	Discovery       Input = "API discovery"
 )
 
 // Right is one thing that a subject wants to do. An empty namespace is the

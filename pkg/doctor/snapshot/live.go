@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	apidiscovery "k8s.io/api/apidiscovery/v2"
 	authv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -41,6 +42,9 @@ type Probes struct {
 	Query   func(context.Context) *QueryResult
 	Arrival func(context.Context) *ArrivalResult
 	Flow    func(context.Context) *FlowResult
+	// Inside looks from a pod in the cluster at what log traffic goes to; nil
+	// when nobody asked for that. The snapshot is complete but for this.
+	Inside func(context.Context, *Snapshot) []*InsideResult
 }
 
 var errNotReached = errors.New("the API server was not reached")
@@ -84,7 +88,7 @@ func (s *Snapshot) loadLive(ctx context.Context, c *kube.Client) error {
 		for _, k := range kinds {
 			s.SetMissing(k.in, &Missing{Err: errNotReached})
 		}
-		for _, in := range []Input{OwnRights, CollectorRights, Query, Arrival, Flow, StackMetrics} {
+		for _, in := range []Input{OwnRights, CollectorRights, Query, Arrival, Flow, StackMetrics, Logs, Inside, InstallRights, Discovery} {
 			s.SetMissing(in, &Missing{Err: errNotReached})
 		}
 		return ctx.Err()
@@ -121,22 +125,68 @@ func serverVersion(ctx context.Context, c *kube.Client) (*apiversion.Info, error
 	return &v, nil
 }
 
+// discoveryTypes are asked for in one request: an API server from 1.27 on says
+// for every group whether it could be asked itself (aggregated discovery), an
+// older one, or a cut-off one, lists the groups alone.
+const discoveryTypes = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json"
+
+// discover finds the API groups of the cluster, and those that do not answer.
 func (l *live) discover(ctx context.Context) {
 	rc := l.c.Kube.Discovery().RESTClient()
 	if rc == nil {
 		l.groups = map[string]string{}
 		return
 	}
-	body, err := rc.Get().AbsPath("/apis").SetHeader("Accept", "application/json").Do(ctx).Raw()
-	var list metav1.APIGroupList
-	if err != nil || json.Unmarshal(body, &list) != nil {
-		return
+	body, err := rc.Get().AbsPath("/apis").SetHeader("Accept", discoveryTypes).Do(ctx).Raw()
+	if err == nil {
+		err = l.readGroups(body)
 	}
-	l.groups = map[string]string{}
-	for _, g := range list.Groups {
-		l.groups[g.Name] = g.PreferredVersion.Version
+	if err != nil {
+		l.groups = nil
+		l.s.SetMissing(Discovery, &Missing{Err: kube.Explain(err)})
 	}
 }
+
+// readGroups takes either of the two answers.
+func (l *live) readGroups(body []byte) error {
+	l.groups = map[string]string{}
+	var all apidiscovery.APIGroupDiscoveryList
+	if err := json.Unmarshal(body, &all); err != nil {
+		return fmt.Errorf("the answer of /apis is not Kubernetes's: %w", err)
+	}
+	if all.Kind != "APIGroupDiscoveryList" {
+		l.s.SetMissing(Discovery, &Missing{Err: errors.New("this API server does not say which of its groups answer: kubectl get apiservice")})
+		var list metav1.APIGroupList
+		if err := json.Unmarshal(body, &list); err != nil {
+			return fmt.Errorf("the answer of /apis is not Kubernetes's: %w", err)
+		}
+		for _, g := range list.Groups {
+			l.groups[g.Name] = g.PreferredVersion.Version
+		}
+		return nil
+	}
+	for _, g := range all.Items {
+		for i, v := range g.Versions {
+			if i == 0 { // they come in the order of preference
+				l.groups[g.Name] = v.Version
+			}
+			if v.Freshness == apidiscovery.DiscoveryFreshnessStale {
+				l.s.d.stale = append(l.s.d.stale, v.Version+"."+g.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// StaleGroups are the APIServices ("v1beta1.metrics.k8s.io") whose server does
+// not answer the API server.
+func (s *Snapshot) StaleGroups() []string {
+	s.t.touch(Discovery)
+	return s.d.stale
+}
+
+// SetStaleGroups is for tests.
+func (s *Snapshot) SetStaleGroups(names ...string) { s.d.stale = names }
 
 // may asks for a right of the person who runs the doctor. An error counts as
 // no: the List that follows says more.

@@ -20,12 +20,19 @@ type Request struct {
 	// Namespace and Name are those of our own stack.
 	StackNamespace, StackName string
 	Options                   Options
+	// InstallNeeds are the rights of an installation, to be asked for; nil for none.
+	InstallNeeds []Right
+	// Manifests are examined like a file: what an installation would apply.
+	Manifests []byte
 	// Complete names kinds of which the files hold all there is ("all" for
 	// every kind): an export of a cluster, or a test.
 	Complete []Input
 	// Now is the time of the snapshot; zero is the present.
 	Now time.Time
 }
+
+// InstallFile is the name of [Request].Manifests in findings.
+const InstallFile = "kubectl logstack install --export"
 
 // Load takes the snapshot. Files lie over the cluster's objects of the same
 // name. It fails when ctx ends, or with *FileError (joined) for files that
@@ -40,11 +47,18 @@ func Load(ctx context.Context, r Request) (*Snapshot, error) {
 		if err := s.loadLive(ctx, r.Client); err != nil {
 			return nil, err
 		}
+		s.readInstallRights(ctx, r.Client, r.InstallNeeds)
 		s.clusterDomain(ctx, r.Client)
 		s.readClocks(ctx, r.Client)
 	}
 	if err := s.loadFiles(r.Files, r.FileOptions); err != nil {
 		return nil, err
+	}
+	if len(r.Manifests) > 0 {
+		l := &fileLoader{s: s, opts: r.FileOptions}
+		if err := l.file(InstallFile, r.Manifests, true); err != nil {
+			return nil, err
+		}
 	}
 	if r.Client == nil {
 		s.markOffline(r.Complete)
@@ -54,6 +68,8 @@ func Load(ctx context.Context, r Request) (*Snapshot, error) {
 	if r.Client != nil {
 		s.runProbes(ctx, r.Probes)
 		s.readMetrics(ctx, r.Client)
+		s.readLogs(ctx, r.Client)
+		s.lookInside(ctx, r.Probes)
 	}
 	return s, ctx.Err()
 }
@@ -81,7 +97,7 @@ func (s *Snapshot) markOffline(whole []Input) {
 			s.d.missing[k.in] = &Missing{Offline: true}
 		}
 	}
-	for _, in := range []Input{Server, OwnRights, CollectorRights, Query, Arrival, Flow, StackMetrics} {
+	for _, in := range []Input{Server, OwnRights, CollectorRights, Query, Arrival, Flow, StackMetrics, Logs, Inside, InstallRights, Discovery} {
 		s.d.missing[in] = &Missing{Offline: true, Err: errors.New("no cluster was asked")}
 	}
 }

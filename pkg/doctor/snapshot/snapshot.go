@@ -66,6 +66,10 @@ type data struct {
 	arrival         *ArrivalResult
 	flow            *FlowResult
 	metrics         []*Metrics
+	logs            []*LogExcerpt
+	inside          []*InsideResult
+	installRights   []InstallRight
+	stale           []string
 }
 
 // object is what the loaders found: a pointer to a typed object or to an
@@ -290,9 +294,26 @@ type QueryResult struct {
 
 // ArrivalResult is the fate of a line that the collector was asked to write.
 type ArrivalResult struct {
-	After time.Duration // from writing to being found by a query
-	Err   error         // nil: it arrived
+	After time.Duration // from asking for it to being found by a query
+	// Hops are the steps of its way in order, as far as the collector could tell
+	// them; a line that did not arrive has those that it came past.
+	Hops []ArrivalHop
+	Err  error // nil: it arrived
 }
+
+// ArrivalHop is a step of a line's way, and the time that it took.
+type ArrivalHop struct {
+	Name string
+	Took time.Duration
+}
+
+// The steps of a line's way.
+const (
+	HopWritten   = "written"   // the container runtime stamped it
+	HopRead      = "read"      // the collector got it back from the API server
+	HopStored    = "stored"    // it is durable
+	HopQueryable = "queryable" // a query found it
+)
 
 // Find returns the object of a list by namespace and name, nil when it is not there.
 func Find[T metav1.Object](list []T, namespace, name string) (found T, ok bool) {
