@@ -56,7 +56,7 @@ func run(cfg *config, stop <-chan os.Signal) error {
 		return err
 	}
 	registry := newRegistry()
-	p := &parts{cfg: cfg, log: log, plan: plan, registry: registry}
+	p := &parts{cfg: cfg, log: log, plan: plan, registry: registry, echoes: newEchoes()}
 	p.server = p.newServer()
 
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", cfg.listenAddress)
@@ -65,6 +65,7 @@ func run(cfg *config, stop <-chan os.Signal) error {
 	}
 	failed := make(chan error, 2)
 	httpServer := p.server.HTTPServer()
+	httpServer.Handler = p.echoes.watch(httpServer.Handler)
 	go func() {
 		if err := httpServer.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("serving HTTP: %w", err)
@@ -116,6 +117,7 @@ type parts struct {
 	plan     memoryPlan
 	registry *prometheus.Registry
 	server   *server.Server
+	echoes   *echoes
 
 	mu      sync.Mutex // guards what follows, which /status reads
 	db      *store.DB
@@ -200,7 +202,7 @@ func (p *parts) collect(rc *rest.Config, failed chan<- error) (stop func(), err 
 	}
 	c, err := podlogs.New(podlogs.Options{
 		RESTConfig: rc,
-		Sink:       levelSink{db: p.db, off: p.cfg.noLevels || p.cfg.limits.NoLevels, levels: lokiapi.NewLevels(p.cfg.limits.LevelFields)},
+		Sink:       p.echoes.sink(levelSink{db: p.db, off: p.cfg.noLevels || p.cfg.limits.NoLevels, levels: lokiapi.NewLevels(p.cfg.limits.LevelFields)}),
 		Marks:      p.db,
 		Namespaces: p.cfg.namespaces,
 		Logger:     p.log.With("part", "podlogs"),

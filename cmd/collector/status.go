@@ -35,7 +35,7 @@ func (p *parts) services() []server.Service {
 func (p *parts) status() map[string]any {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := map[string]any{}
+	out := map[string]any{"echoes": p.echoes.traces()}
 	if p.db != nil {
 		out["store"] = newStoreStatus(p.db.Status())
 	}
