@@ -27,6 +27,7 @@ import (
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
+	"github.com/logstack-dev/kubectl-logstack/pkg/testutil/emulate"
 )
 
 // hostileMemory is the limit that the collector is started with, and
@@ -182,9 +183,8 @@ func startCollector(t *testing.T, flags ...string) *collector {
 	dir := t.TempDir()
 	addressFile := filepath.Join(dir, "address")
 	var stderr bytes.Buffer
-	cmd := exec.Command(exe)
-	cmd.Args = append([]string{"collector", "--no-kubernetes", "--data-dir", filepath.Join(dir, "data"), "--listen-address", "127.0.0.1:0",
-		"--address-file", addressFile, "--memory-limit", strconv.Itoa(hostileMemory)}, flags...)
+	cmd := emulate.Command("collector", exe, append([]string{"--no-kubernetes", "--data-dir", filepath.Join(dir, "data"), "--listen-address", "127.0.0.1:0",
+		"--address-file", addressFile, "--memory-limit", strconv.Itoa(hostileMemory)}, flags...)...)
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

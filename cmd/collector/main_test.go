@@ -6,16 +6,20 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/testutil/emulate"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -33,6 +37,7 @@ func TestScripts(t *testing.T) {
 			for _, v := range []string{"KUBERNETES_SERVICE_HOST", "KUBECONFIG"} {
 				env.Setenv(v, "")
 			}
+			env.Setenv("PATH", emulate.Path(t, "collector", env.Getenv("PATH")))
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -146,12 +151,16 @@ func TestEnvironment(t *testing.T) {
 // TestPlanMemory checks that the shares leave room, whatever the limit.
 func TestPlanMemory(t *testing.T) {
 	for _, total := range []int64{minMemory, 64 << 20, 128 << 20, 256 << 20, 1 << 30, 64 << 30} {
-		p := planMemory(total, nil)
+		p := planMemory(total, slog.New(slog.DiscardHandler))
+		total = min(total, addressable(strconv.IntSize))
 		if p.total != total || p.store <= 0 || p.queries < 1 {
 			t.Errorf("%d: %+v", total, p)
 		}
 		if sum := p.store + p.push + 2*p.pushBody + int64(p.queries)*p.query + p.answers + p.cache; sum > total {
 			t.Errorf("%d is divided into %d: %+v", total, sum, p)
 		}
+	}
+	if small, large := addressable(32), addressable(64); small > 1<<30 || large < 1<<40 {
+		t.Errorf("planned with: %d of 32 bits, %d of 64", small, large)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"runtime/debug"
+	"strconv"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/dustin/go-humanize"
@@ -52,6 +53,11 @@ func planMemory(flag int64, log *slog.Logger) memoryPlan {
 			log.Debug("cannot read the container's memory limit", "error", err)
 		}
 	}
+	// strconv.IntSize is 32 on a 32-bit machine whatever its memory.
+	if most := addressable(strconv.IntSize); total > most {
+		log.Info("using a part of the memory: this program's addresses have 32 bits", "limit", humanize.IBytes(uint64(total)), "used", humanize.IBytes(uint64(most)))
+		total = most
+	}
 	clamp := func(v, lo, hi int64) int64 { return min(max(v, lo), hi) }
 	const mib = 1 << 20
 	queries := clamp(total/(256*mib), 2, 8)
@@ -65,6 +71,16 @@ func planMemory(flag int64, log *slog.Logger) memoryPlan {
 		answers:  clamp(total/32, mib, 128*mib),
 		cache:    clamp(total/32, mib, 64*mib),
 	}
+}
+
+// addressable is the most memory to plan with where an int has that many bits. A
+// 32-bit process has 2 to 4 GiB of addresses for all: the heap, which needs gaps
+// to move in, and mapped index files, which grow with the volume.
+func addressable(intSize int) int64 {
+	if intSize == 32 {
+		return 1 << 30
+	}
+	return math.MaxInt64
 }
 
 // apply sets Go's own limit, unless the operator did.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"github.com/prometheus/prometheus/model/labels"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
+	"github.com/logstack-dev/kubectl-logstack/pkg/testutil/emulate"
 )
 
 // childEnv makes the test binary a writer that is going to be killed. Its value
@@ -120,7 +120,7 @@ func TestKill(t *testing.T) {
 // number of batches. acked is updated.
 func runAndKill(t *testing.T, dir string, after int, then time.Duration, acked []int) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
+	cmd := emulate.Command(os.Args[0], os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+dir)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

@@ -6,13 +6,14 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/testutil/emulate"
 )
 
 // TestDiskFullWAL lets the system refuse to make the log's file longer, in the
@@ -23,7 +24,7 @@ func TestDiskFullWAL(t *testing.T) {
 	// log of `go test` among them.
 	const alone = "LOGSTACK_TEST_FILE_LIMIT"
 	if os.Getenv(alone) == "" {
-		cmd := exec.Command(os.Args[0], "-test.run=^TestDiskFullWAL$")
+		cmd := emulate.Command(os.Args[0], os.Args[0], "-test.run=^TestDiskFullWAL$")
 		cmd.Env = append(os.Environ(), alone+"=1")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v\n%s", err, out)
