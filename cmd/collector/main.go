@@ -67,6 +67,7 @@ type config struct {
 	syncInterval time.Duration
 	noLevels     bool
 	limits       lokiapi.Limits // of pushes
+	secure       secureFlags
 
 	logger      *slog.Logger
 	logLevel    *slog.LevelVar // of logger
@@ -108,6 +109,7 @@ func parseConfig(args []string, env func(string) (string, bool), help io.Writer)
 	fs.StringVar(&sync, "sync-interval", "0s", "shortest `TIME` between two syncs to disk; 200ms spares SD cards, writers wait as long")
 	fs.BoolVar(&cfg.noLevels, "no-detected-level", false, "do not add the detected_level of each line as structured metadata")
 	fs.StringVar(&limits, "limits", "", "YAML `FILE` of limits for what is pushed, named as in Loki's limits_config, its otlp_config included")
+	cfg.secure.add(fs)
 	fs.StringVar(&level, "log-level", "info", "least `LEVEL` of the collector's own log: debug, info, warn or error")
 	fs.StringVar(&format, "log-format", "logfmt", "`FORMAT` of the collector's own log: logfmt or json")
 	fs.BoolVar(&cfg.pprof, "pprof", false, "serve Go profiles at /debug/pprof/")
@@ -152,7 +154,7 @@ func parseConfig(args []string, env func(string) (string, bool), help io.Writer)
 	if err != nil {
 		errs = append(errs, err)
 	}
-	errs = append(errs, cfg.check())
+	errs = append(errs, cfg.check(), cfg.secure.check())
 	return cfg, errors.Join(errs...)
 }
 

@@ -55,8 +55,13 @@ func run(cfg *config, stop <-chan os.Signal) error {
 	if err != nil {
 		return err
 	}
+	secure, err := cfg.secure.open(log.With("part", "http"))
+	if err != nil {
+		return err
+	}
 	registry := newRegistry()
 	p := &parts{cfg: cfg, log: log, plan: plan, registry: registry, echoes: newEchoes()}
+	p.secure = secure
 	p.server = p.newServer()
 
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", cfg.listenAddress)
@@ -67,7 +72,7 @@ func run(cfg *config, stop <-chan os.Signal) error {
 	httpServer := p.server.HTTPServer()
 	httpServer.Handler = p.echoes.watch(httpServer.Handler)
 	go func() {
-		if err := httpServer.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		if err := secure.serve(httpServer, listener); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("serving HTTP: %w", err)
 		}
 	}()
@@ -116,6 +121,7 @@ type parts struct {
 	log      *slog.Logger
 	plan     memoryPlan
 	registry *prometheus.Registry
+	secure   *secure
 	server   *server.Server
 	echoes   *echoes
 
@@ -160,6 +166,9 @@ func (p *parts) newServer() *server.Server {
 		Logger:       p.log.With("part", "http"),
 		LogLevel:     p.cfg.logLevel,
 		Registry:     p.registry,
+		// Who may ask.
+		Credentials:       p.secure.credentials,
+		CredentialsSecret: p.cfg.secure.authSecret,
 	})
 }
 

@@ -313,7 +313,7 @@ func noteKept(a *app, now, values install.Values) {
 // collected, stored and read back.
 func showFirstLine(ctx context.Context, a *app, c *kube.Client, namespace string, progress *output.Progress, started time.Time) error {
 	progress.Wait("the first line")
-	conn, err := c.Connect(ctx, serviceIn(namespace), "/ready")
+	conn, err := connectOurs(ctx, c, namespace)
 	if err != nil {
 		return err
 	}

@@ -124,7 +124,7 @@ func viewOf(namespace string, st *install.State) statusView {
 }
 
 func collectorStatus(ctx context.Context, c *kube.Client, namespace string) (json.RawMessage, error) {
-	conn, err := c.Connect(ctx, serviceIn(namespace), "/ready")
+	conn, err := connectOurs(ctx, c, namespace)
 	if err != nil {
 		return nil, err
 	}

@@ -64,16 +64,20 @@ type remote struct {
 	// stats adds up what answers say they cost; nil does not ask for it. Streams
 	// say nothing, so answers come in pages then.
 	stats *queryStats
+	// warned are the server's warnings that have been told.
+	warned []string
 }
 
 // remote wraps a client that tells of its troubles on stderr.
 func (a *app) remote(c *lokiapi.Client) *remote {
-	return &remote{Client: c, backoff: reconnectBackoff, poll: time.Second, note: func(text string) {
+	r := &remote{Client: c, backoff: reconnectBackoff, poll: time.Second, note: func(text string) {
 		if a.err().Interactive {
 			fmt.Fprint(a.ErrOut, "\r\x1b[K") // a progress bar may be there
 		}
 		fmt.Fprintln(a.ErrOut, a.err().Line("note: "+text))
 	}}
+	c.Warned = func(text string) { r.warn(text) }
+	return r
 }
 
 // serviceIn names the collector's Service of an installation.
@@ -166,7 +170,7 @@ func (a *app) connectService(ctx context.Context, c *kube.Client, t target) (*ku
 		}
 		return connectForeign(ctx, c, svc)
 	}
-	conn, err := c.Connect(ctx, serviceIn(t.namespace), "/ready")
+	conn, err := connectOurs(ctx, c, t.namespace)
 	var missing *kube.NoServiceError
 	if !errors.As(err, &missing) {
 		return conn, err

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -93,7 +94,7 @@ func (c *Client) Connect(ctx context.Context, svc Service, readyPath string) (*C
 	if !errors.As(err, &tryNext) {
 		return nil, err
 	}
-	fwd, ferr := c.connectForward(ctx, svc)
+	fwd, ferr := c.connectForward(ctx, svc, readyPath)
 	if ferr != nil {
 		return nil, fmt.Errorf("no way to Service %s:\n  %s: %w\n  %s: %w", svc, ViaServiceProxy, err, ViaPortForward, ferr)
 	}
@@ -108,6 +109,23 @@ func (e *wayError) Error() string { return e.err.Error() }
 func (e *wayError) Unwrap() error { return e.err }
 
 func (c *Client) connectProxy(ctx context.Context, svc Service, readyPath string) (*Connection, error) {
+	conn, err := c.connectProxyBy(ctx, "http", svc, readyPath)
+	if errors.Is(err, errSpeaksTLS) {
+		// The API server takes any certificate of a pod: its way there is its own.
+		return c.connectProxyBy(ctx, "https", svc, readyPath)
+	}
+	return conn, err
+}
+
+// errSpeaksTLS is for a service that was asked in plain text.
+var errSpeaksTLS = errors.New("the service speaks TLS")
+
+// speaksTLS recognises what Go's server answers to plain text on a TLS port.
+func speaksTLS(code int, body string) bool {
+	return code == http.StatusBadRequest && strings.Contains(body, "HTTP request to an HTTPS server")
+}
+
+func (c *Client) connectProxyBy(ctx context.Context, scheme string, svc Service, readyPath string) (*Connection, error) {
 	hc, err := rest.HTTPClientFor(c.Config)
 	if err != nil {
 		return nil, err
@@ -117,7 +135,7 @@ func (c *Client) connectProxy(ctx context.Context, svc Service, readyPath string
 	if err != nil {
 		return nil, err
 	}
-	root := fmt.Sprintf("%s/api/v1/namespaces/%s/services/http:%s:%s/proxy", base, url.PathEscape(svc.Namespace), url.PathEscape(svc.Name), url.PathEscape(svc.Port))
+	root := fmt.Sprintf("%s/api/v1/namespaces/%s/services/%s:%s:%s/proxy", base, url.PathEscape(svc.Namespace), scheme, url.PathEscape(svc.Name), url.PathEscape(svc.Port))
 	probe, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(probe, http.MethodGet, root+readyPath, nil)
@@ -138,6 +156,9 @@ func (c *Client) connectProxy(ctx context.Context, svc Service, readyPath string
 	body, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
 	if err != nil {
 		return nil, &wayError{err}
+	}
+	if scheme == "http" && speaksTLS(resp.StatusCode, string(body)) {
+		return nil, errSpeaksTLS
 	}
 	if err := classifyProxyAnswer(resp, string(body), svc); err != nil {
 		return nil, err
@@ -175,7 +196,7 @@ func serverURL(cfg *rest.Config) (string, error) {
 }
 
 // connectForward forwards a free local port to a ready pod of the Service.
-func (c *Client) connectForward(ctx context.Context, svc Service) (*Connection, error) {
+func (c *Client) connectForward(ctx context.Context, svc Service, readyPath string) (*Connection, error) {
 	pod, port, err := c.backend(ctx, svc)
 	if err != nil {
 		return nil, err
@@ -212,12 +233,35 @@ func (c *Client) connectForward(ctx context.Context, svc Service) (*Connection, 
 		halt()
 		return nil, err
 	}
-	return &Connection{
-		HTTP:    &http.Client{},
-		BaseURL: fmt.Sprintf("http://127.0.0.1:%d", ports[0].Local),
-		Via:     ViaPortForward,
-		close:   halt,
-	}, nil
+	address := fmt.Sprintf("127.0.0.1:%d", ports[0].Local)
+	hc, base := forwardClient(ctx, address, readyPath)
+	return &Connection{HTTP: hc, BaseURL: base, Via: ViaPortForward, close: halt}, nil
+}
+
+// forwardClient finds out whether TLS is spoken at the end of a port-forward. It
+// does not check the certificate then, as the service proxy does not: the tunnel
+// ends inside of the pod, and no certificate has the name 127.0.0.1.
+func forwardClient(ctx context.Context, address, readyPath string) (hc *http.Client, base string) {
+	hc, base = &http.Client{}, "http://"+address
+	probe, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(probe, http.MethodGet, base+readyPath, nil)
+	if err != nil {
+		return hc, base
+	}
+	resp, err := hc.Do(req)
+	if err != nil {
+		return hc, base // the first question will say it
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 4096))
+	if err != nil || !speaksTLS(resp.StatusCode, string(body)) {
+		return hc, base
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.Proxy = nil
+	transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true} //nolint:gosec // see above
+	return &http.Client{Transport: transport}, "https://" + address
 }
 
 // forwardDialer prefers WebSocket and falls back to SPDY as kubectl does: old

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -53,6 +54,47 @@ func TestConnectThroughProxy(t *testing.T) {
 	defer resp.Body.Close()
 	if b, _ := io.ReadAll(resp.Body); string(b) != "labels" {
 		t.Errorf("got %q", b)
+	}
+}
+
+// A service that speaks TLS is asked again in its own way.
+func TestConnectToTLS(t *testing.T) {
+	const tlsPath = "/api/v1/namespaces/logstack/services/https:logstack:http/proxy"
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case proxyPath + "/ready":
+			w.WriteHeader(http.StatusBadRequest)
+			io.WriteString(w, "Client sent an HTTP request to an HTTPS server.\n")
+		case tlsPath + "/ready":
+			io.WriteString(w, "ready")
+		default:
+			t.Errorf("unexpected path %s", r.URL.Path)
+		}
+	}))
+	defer srv.Close()
+	c := &Client{Config: &rest.Config{Host: srv.URL}, Kube: fake.NewClientset()}
+	conn, err := c.Connect(context.Background(), testService, "/ready")
+	if err != nil || conn.BaseURL != srv.URL+tlsPath {
+		t.Fatalf("%+v, %v", conn, err)
+	}
+}
+
+// So is one at the end of a port-forward.
+func TestForwardClient(t *testing.T) {
+	hello := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") })
+	secure := httptest.NewUnstartedServer(hello)
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	plain := httptest.NewServer(hello)
+	for _, srv := range []*httptest.Server{secure, plain} {
+		defer srv.Close()
+		hc, base := forwardClient(context.Background(), srv.Listener.Addr().String(), "/ready")
+		resp, err := hc.Get(base)
+		if err != nil || base != srv.URL {
+			t.Errorf("%s: base %s, %v", srv.URL, base, err)
+			continue
+		}
+		resp.Body.Close()
 	}
 }
 
