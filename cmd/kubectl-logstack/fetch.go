@@ -134,11 +134,24 @@ func (r *remote) read(ctx context.Context, req lokiapi.RangeRequest, each func(r
 		if err != nil {
 			return err
 		}
+		if ev.Kind == lokiapi.EventWarning {
+			r.warn(ev.Message)
+		}
 		if ev.Kind != lokiapi.EventEntry {
 			continue
 		}
 		if err := each(row{ev.Labels, ev.Entry}); err != nil {
 			return err
+		}
+	}
+}
+
+// warn tells what the server says about its answers, each text once.
+func (r *remote) warn(list ...string) {
+	for _, text := range list {
+		if !slices.Contains(r.warned, text) {
+			r.warned = append(r.warned, text)
+			r.note(text)
 		}
 	}
 }
@@ -176,6 +189,7 @@ func (r *remote) pages(ctx context.Context, req lokiapi.RangeRequest, each func(
 			return err
 		}
 		r.stats.add(resp)
+		r.warn(resp.Warnings...)
 		rows := rowsOf(resp, req.Direction)
 		fresh := done.fresh(rows)
 		if req.Limit > 0 {

@@ -124,6 +124,8 @@ func (f *follower) stream(ctx context.Context, start time.Time, limit int) error
 			live = true
 		case lokiapi.EventDropped:
 			err = f.out.print(droppedRow(ev.Dropped))
+		case lokiapi.EventWarning:
+			f.remote.warn(ev.Message)
 		}
 		if err == nil && live {
 			err = f.out.flush()

@@ -29,6 +29,10 @@ type Client struct {
 	BaseURL string
 	// Header is added to every request (X-Scope-OrgID, …). May be nil.
 	Header http.Header
+	// Warned is told what the server says about the answer of a lookup of labels,
+	// series or volumes, such as that a replica did not answer. May be nil. Queries
+	// have their warnings in the answer.
+	Warned func(text string)
 }
 
 // StatusError is an answer with another status than 2xx.
@@ -155,17 +159,25 @@ func (c *Client) LabelValues(ctx context.Context, name string, r MetadataRequest
 }
 
 func (c *Client) stringList(ctx context.Context, path string, r MetadataRequest) ([]string, error) {
-	var out struct{ Data []string }
+	var out struct {
+		Warnings []string
+		Data     []string
+	}
 	err := c.getJSON(ctx, path, r.values("query"), &out)
+	c.warned(out.Warnings)
 	return out.Data, err
 }
 
 // Series lists the streams that match.
 func (c *Client) Series(ctx context.Context, r MetadataRequest) ([]labels.Labels, error) {
-	var out struct{ Data []map[string]string }
+	var out struct {
+		Warnings []string
+		Data     []map[string]string
+	}
 	if err := c.getJSON(ctx, "/loki/api/v1/series", r.values("match[]"), &out); err != nil {
 		return nil, err
 	}
+	c.warned(out.Warnings)
 	series := make([]labels.Labels, len(out.Data))
 	for i, m := range out.Data {
 		series[i] = labels.FromMap(m)
@@ -187,7 +199,17 @@ func (c *Client) volume(ctx context.Context, path string, r MetadataRequest) ([]
 	if err != nil {
 		return nil, err
 	}
+	c.warned(out.Warnings)
 	return out.Series, nil
+}
+
+func (c *Client) warned(list []string) {
+	if c.Warned == nil {
+		return
+	}
+	for _, text := range list {
+		c.Warned(text)
+	}
 }
 
 // Push stores entries. It returns when the server has made them durable.

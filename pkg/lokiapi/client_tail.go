@@ -48,8 +48,11 @@ const (
 	EventLive
 	// EventDropped says that the reader was too slow for Dropped entries.
 	EventDropped
-	// EventEnd ends an export: nothing is missing.
+	// EventEnd ends an export: nothing is missing but what warnings told.
 	EventEnd
+	// EventWarning says that entries may be missing; Message tells why. What
+	// follows is good.
+	EventWarning
 )
 
 // TailEvent is one thing that a tail or export brings.
@@ -60,6 +63,8 @@ type TailEvent struct {
 	Entry  Entry
 	// Dropped is set for EventDropped.
 	Dropped int
+	// Message is set for EventWarning.
+	Message string
 }
 
 // TailError is the reason that the server gave for ending a tail or export.
@@ -224,6 +229,8 @@ func parseTailLine(line []byte) (TailEvent, error) {
 		ev.Kind = EventDropped
 	case "end":
 		ev.Kind = EventEnd
+	case "warning":
+		ev.Kind, ev.Message = EventWarning, message
 	case "error":
 		return ev, &TailError{Msg: message}
 	default:

@@ -60,6 +60,7 @@
 //	{"labels":{…},"timestamp":"<ns>","line":"…","structuredMetadata":{…},"parsed":{…}}
 //	{"event":"live"}                 stored entries end here, live ones follow
 //	{"event":"dropped","count":N}    the reader was too slow for N entries
+//	{"event":"warning","message":"…"} entries may be missing: a replica does not answer
 //	{"event":"error","message":"…"}  the last line when the tail breaks
 //
 // and an empty line at least every ten seconds, so that both ends notice a

@@ -28,8 +28,8 @@ func WithWarnings(ctx context.Context) (context.Context, *Warnings) {
 // Warn notes a warning for whoever asked with this context. The same text is
 // noted once.
 func Warn(ctx context.Context, text string) {
-	w, ok := ctx.Value(warningsKey{}).(*Warnings)
-	if !ok {
+	w := WarningsOf(ctx)
+	if w == nil {
 		return
 	}
 	w.mu.Lock()
@@ -39,8 +39,17 @@ func Warn(ctx context.Context, text string) {
 	}
 }
 
+// WarningsOf returns the Warnings of a context; nil is none.
+func WarningsOf(ctx context.Context) *Warnings {
+	w, _ := ctx.Value(warningsKey{}).(*Warnings)
+	return w
+}
+
 // List returns what has been noted, in that order; nil is none.
 func (w *Warnings) List() []string {
+	if w == nil {
+		return nil
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return slices.Clone(w.list)
@@ -48,6 +57,9 @@ func (w *Warnings) List() []string {
 
 // Take returns what has been noted since the last Take.
 func (w *Warnings) Take() []string {
+	if w == nil {
+		return nil
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := w.list

@@ -246,5 +246,5 @@ func (s *Server) formatQuery(w http.ResponseWriter, r *http.Request, _ *backend)
 		s.refused(r, reasonQuery)
 		return writeJSON(w, http.StatusBadRequest, map[string]string{"status": "invalid-query", "error": err.Error()})
 	}
-	return writeJSON(w, http.StatusOK, dataAnswer{"success", logql.Pretty(expr, prettyWidth)})
+	return writeJSON(w, http.StatusOK, dataAnswer{Status: "success", Data: logql.Pretty(expr, prettyWidth)})
 }

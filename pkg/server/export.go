@@ -56,7 +56,7 @@ func (s *Server) export(w http.ResponseWriter, r *http.Request, b *backend) erro
 	e := exporter{s: s, b: b, r: r, sink: newNDJSONSink(w, s.opts.WriteTimeout), query: p.Get("query"), span: span, direction: direction}
 	defer e.sink.done()
 	if err := e.run(limit); err != nil {
-		if !e.started {
+		if !e.started && len(e.warned) == 0 {
 			return err
 		}
 		s.refused(r, reasonOf(s.statusOf(r, err), err))
@@ -83,6 +83,7 @@ type exporter struct {
 	started bool  // something was sent
 	last    int64 // timestamp of the last entry
 	skip    int   // entries of that timestamp that were sent
+	warned  []string
 }
 
 func (e *exporter) run(limit int) error {
@@ -109,13 +110,29 @@ func (e *exporter) run(limit int) error {
 		entries := engine.InOrder(res.Streams)
 		complete := len(entries) < ask
 		limit -= len(entries)
-		err = e.send(entries)
+		if err = e.warn(res.Warnings); err == nil {
+			err = e.send(entries)
+		}
 		res.Release()
 		if err != nil {
 			return err
 		}
 		if complete {
 			return nil
+		}
+	}
+	return nil
+}
+
+// warn sends warnings that have not been sent.
+func (e *exporter) warn(list []string) error {
+	for _, text := range list {
+		if slices.Contains(e.warned, text) {
+			continue
+		}
+		e.warned = append(e.warned, text)
+		if err := e.sink.warning(text); err != nil {
+			return err
 		}
 	}
 	return nil

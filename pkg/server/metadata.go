@@ -31,13 +31,17 @@ func writeJSON(w http.ResponseWriter, code int, v any) error {
 // dataAnswer is the envelope of lists. Loki leaves out empty data; we send it,
 // which every client reads too.
 type dataAnswer struct {
-	Status string `json:"status"`
-	Data   any    `json:"data"`
+	Status   string   `json:"status"`
+	Warnings []string `json:"warnings,omitempty"`
+	Data     any      `json:"data"`
 }
 
-func writeData[T any](w http.ResponseWriter, list []T) error {
-	return writeJSON(w, http.StatusOK, dataAnswer{"success", orEmpty(list)})
+func writeData[T any](w http.ResponseWriter, r *http.Request, list []T) error {
+	return writeJSON(w, http.StatusOK, dataAnswer{"success", warningsOf(r), orEmpty(list)})
 }
+
+// warningsOf returns what a lookup noted about its answer.
+func warningsOf(r *http.Request) []string { return model.WarningsOf(r.Context()).List() }
 
 // orEmpty makes nil, which JSON would have as null, an empty list.
 func orEmpty[T any](list []T) []T {
@@ -106,7 +110,7 @@ func (s *Server) labelNames(w http.ResponseWriter, r *http.Request, b *backend) 
 	if err != nil {
 		return err
 	}
-	return writeData(w, names)
+	return writeData(w, r, names)
 }
 
 func (s *Server) labelValues(w http.ResponseWriter, r *http.Request, b *backend) error {
@@ -114,7 +118,7 @@ func (s *Server) labelValues(w http.ResponseWriter, r *http.Request, b *backend)
 	if err != nil {
 		return err
 	}
-	return writeData(w, values)
+	return writeData(w, r, values)
 }
 
 // legacyAnswer is the body of label lists before Loki 1.0.
@@ -172,7 +176,15 @@ func (s *Server) series(w http.ResponseWriter, r *http.Request, b *backend) erro
 		slices.SortFunc(all, labels.Compare)
 		all = slices.CompactFunc(all, labels.Equal)
 	}
-	buf := []byte(`{"status":"success","data":[`)
+	buf := []byte(`{"status":"success",`)
+	if list := warningsOf(r); len(list) > 0 {
+		text, err := json.Marshal(list)
+		if err != nil {
+			return err
+		}
+		buf = append(append(append(buf, `"warnings":`...), text...), ',')
+	}
+	buf = append(buf, `"data":[`...)
 	for i, ls := range all {
 		if i > 0 {
 			buf = append(buf, ',')

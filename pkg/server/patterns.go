@@ -67,7 +67,7 @@ func (s *Server) patterns(w http.ResponseWriter, r *http.Request, b *backend) er
 	if err != nil {
 		return err
 	}
-	return writeData(w, list)
+	return writeData(w, r, list)
 }
 
 // minePatterns returns the patterns with the most lines first.

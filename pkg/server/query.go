@@ -9,6 +9,7 @@ import (
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql/engine"
 	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
 
 // query evaluates a metric query at one time.
@@ -149,6 +150,7 @@ func (s *Server) lookup(h handlerFunc) handlerFunc {
 		defer func() { _ = lw.control.SetWriteDeadline(time.Time{}) }()
 		ctx, cancel := context.WithTimeout(r.Context(), lookupTimeout)
 		defer cancel()
+		ctx, _ = model.WithWarnings(ctx)
 		err = h(lw, r.WithContext(ctx), b)
 		if errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil {
 			return engine.ErrTimeout

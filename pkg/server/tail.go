@@ -24,6 +24,8 @@ import (
 type tailSink interface {
 	// entries sends entries; dropped is the number lost before them.
 	entries(list []engine.LiveEntry, dropped int) error
+	// warning says that entries may be missing, and why.
+	warning(text string) error
 	// live says that the stored entries are through.
 	live() error
 	// heartbeat shows a sign of life.
@@ -49,6 +51,8 @@ type tail struct {
 	buf     []byte
 	// delayed holds live entries back.
 	delayed *delayed
+	// warnings are what the source notes.
+	warnings *model.Warnings
 }
 
 // errShuttingDown ends tails when the server drains.
@@ -64,11 +68,12 @@ func (s *Server) openTail(ctx context.Context, r *http.Request, b *backend) (*ta
 	if err != nil {
 		return nil, err
 	}
+	ctx, warnings := model.WithWarnings(ctx)
 	sub, err := b.engine.Tail(ctx, b.store, p.Get("query"))
 	if err != nil {
 		return nil, err
 	}
-	t := &tail{sub: sub, seen: map[uint64]int{}, release: func() {}, delayed: newDelayed(asked.delay)}
+	t := &tail{sub: sub, seen: map[uint64]int{}, release: func() {}, delayed: newDelayed(asked.delay), warnings: warnings}
 	if asked.limit == 0 {
 		return t, nil
 	}
@@ -83,6 +88,9 @@ func (s *Server) openTail(ctx context.Context, r *http.Request, b *backend) (*ta
 		return nil, errors.Join(err, sub.Close())
 	}
 	t.history, t.release = engine.InOrder(res.Streams), res.Release
+	for _, text := range res.Warnings {
+		model.Warn(ctx, text)
+	}
 	slices.Reverse(t.history)
 	t.seenEnd = end
 	for i := range t.history {
@@ -209,7 +217,7 @@ func (s *Server) runTail(ctx context.Context, t *tail, sink tailSink) {
 			s.log.Warn("closing a tail", "error", err)
 		}
 	}()
-	if sendFrames(sink, t.history, 0) != nil || sink.live() != nil {
+	if t.warn(sink) != nil || sendFrames(sink, t.history, 0) != nil || sink.live() != nil {
 		return
 	}
 	t.history = nil
@@ -250,12 +258,25 @@ func (s *Server) tailLoop(ctx context.Context, t *tail, sink tailSink, batches <
 			t.seen = nil
 			err = sink.heartbeat()
 		}
+		if err == nil {
+			err = t.warn(sink)
+		}
 		if err != nil {
 			s.log.Debug("a tail's client is gone", "error", err)
 			return
 		}
 		heartbeat.Reset(s.opts.Heartbeat)
 	}
+}
+
+// warn sends what has been noted since the last time.
+func (t *tail) warn(sink tailSink) error {
+	for _, text := range t.warnings.Take() {
+		if err := sink.warning(text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // sendFrames sends entries in pieces.

@@ -81,6 +81,13 @@ func (n *ndjsonSink) entries(list []engine.LiveEntry, dropped int) error {
 	return n.flush()
 }
 
+// warning says that entries may be missing, and why.
+func (n *ndjsonSink) warning(text string) error {
+	n.buf = lokiapi.AppendString(append(n.buf, `{"event":"warning","message":`...), text)
+	n.buf = append(n.buf, "}\n"...)
+	return n.flush()
+}
+
 func (n *ndjsonSink) live() error {
 	n.buf = append(n.buf, `{"event":"live"}`+"\n"...)
 	return n.flush()

@@ -129,6 +129,9 @@ func (s *webSocketSink) entries(list []engine.LiveEntry, dropped int) error {
 	return s.conn.Write(ctx, websocket.MessageText, s.buf)
 }
 
+// warning has no counterpart in Loki's protocol.
+func (s *webSocketSink) warning(string) error { return nil }
+
 // live has no counterpart in Loki's protocol.
 func (s *webSocketSink) live() error { return nil }
 

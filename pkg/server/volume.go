@@ -131,7 +131,7 @@ func (s *Server) volume(w http.ResponseWriter, r *http.Request, b *backend) erro
 	}
 	w.Header().Set("Content-Type", jsonType)
 	e := lokiapi.NewEncoder(w, false)
-	e.Begin(lokiapi.TypeVector, nil)
+	e.Begin(lokiapi.TypeVector, warningsOf(r))
 	for _, sum := range sums {
 		e.Sample(sum.labels, v.span.End/1e6, float64(sum.bytes))
 	}
@@ -215,7 +215,7 @@ func (s *Server) volumeRange(w http.ResponseWriter, r *http.Request, b *backend)
 	})
 	w.Header().Set("Content-Type", jsonType)
 	e := lokiapi.NewEncoder(w, false)
-	e.Begin(kind, nil)
+	e.Begin(kind, warningsOf(r))
 	for _, g := range list[:min(len(list), v.limit)] {
 		if kind == lokiapi.TypeVector {
 			e.Sample(g.labels, g.points[0].Time, g.points[0].Value)

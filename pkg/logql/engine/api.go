@@ -16,7 +16,8 @@ import (
 )
 
 // Querier is what the engine needs of a store. Select is called from the
-// goroutine of the query; the iterator it returns is closed by the engine.
+// goroutine of the query; the iterator it returns is closed by the engine. What
+// it notes with model.Warn becomes a warning of the answer.
 type Querier interface {
 	Select(ctx context.Context, r model.SelectRequest) (model.BatchIterator, error)
 }

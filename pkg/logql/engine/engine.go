@@ -174,10 +174,12 @@ func (e *Engine) run(ctx context.Context, f func(context.Context, *run) (*Result
 		limited, cancel = context.WithTimeout(ctx, e.opts.Timeout)
 		defer cancel()
 	}
+	limited, warnings := model.WithWarnings(limited)
 	res, err := f(limited, r)
 	if err != nil {
 		return nil, explain(ctx, limited, err)
 	}
+	res.Warnings = append(res.Warnings, warnings.List()...)
 	res.Stats = r.stats
 	res.Stats.ExecTime = e.opts.Now().Sub(begin)
 	return res, nil
