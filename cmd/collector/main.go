@@ -30,6 +30,9 @@ func main() { os.Exit(start()) }
 
 // start is main with an exit code.
 func start() int {
+	if len(os.Args) > 1 && os.Args[1] == "probe" {
+		return probe(os.Args[2:], os.Stdout, os.Stderr)
+	}
 	cfg, err := parseConfig(os.Args[1:], os.LookupEnv, os.Stderr)
 	switch {
 	case errors.Is(err, pflag.ErrHelp):
@@ -81,6 +84,7 @@ const usageHead = `collector stores the logs of a Kubernetes cluster and answers
 
 Usage:
   collector --data-dir DIR [flags]
+  collector probe [flags] URL...    (looks whether URLs can be reached from here)
 
 In a cluster it reads all containers' logs with the permissions of its service account.
 Elsewhere, name a cluster with --kubeconfig, or take pushes only with --no-kubernetes.

@@ -29,7 +29,7 @@ var update = flag.Bool("update", false, "rewrite cmd/*/modules.txt")
 // from lower floors; packages of one floor do not see each other, except where
 // exceptions says so.
 var floors = [][]string{
-	{"pkg/model", "pkg/vfs", "pkg/version", "pkg/patterns", "manifests"},
+	{"pkg/model", "pkg/vfs", "pkg/version", "pkg/patterns", "pkg/reach", "manifests"},
 	{"pkg/store/wal", "pkg/store/chunk", "pkg/store/index", "pkg/logql", "pkg/lokiapi", "pkg/kube", "pkg/podlogs/nodefiles"},
 	{"pkg/store/head", "pkg/store/block", "pkg/logql/stage", "pkg/podlogs", "pkg/kubevents", "pkg/doctor/snapshot", "pkg/doctor/data", "pkg/doctor/conf"},
 	{"pkg/store", "pkg/logql/engine"},
