@@ -196,11 +196,7 @@ func withPrefix(words []string, prefix string) []string {
 	return out
 }
 
-// completionAlias is the name under which kubectl asks a plugin for its
-// completions: a program of this name on the PATH, a link to or copy of us.
-const completionAlias = "kubectl_complete-logstack"
-
-// asCompletion turns such a call into cobra's own.
+// asCompletion turns a call by kubectl's completion into cobra's own.
 func asCompletion(program string, args []string) []string {
 	base := program[strings.LastIndexAny(program, string(os.PathSeparator)+"/")+1:]
 	if strings.TrimSuffix(base, ".exe") == completionAlias {

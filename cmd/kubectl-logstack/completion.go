@@ -20,15 +20,19 @@ import (
 var completionScripts embed.FS
 
 func newCompletionCmd(a *app) *cobra.Command {
+	var install bool
 	cmd := &cobra.Command{
-		Use:   "completion bash|zsh|fish|powershell",
+		Use:   "completion bash|zsh|fish|powershell|kubectl",
 		Short: "Print the script for completions by the tab key",
 		Long: `Print the script that makes a shell complete commands, flags and, inside of a query,
 labels and their values as the server has them.
 
-It is also for "kubectl logstack", beside kubectl's own script. In PowerShell that
-script asks a program kubectl_complete-logstack on the PATH: make it a copy of
-kubectl-logstack.`,
+The scripts for bash, zsh and fish are also for "kubectl logstack", beside
+kubectl's own script, and complete inside of quotes, too.
+
+kubectl's own script alone, in every shell, asks a program on the PATH,
+kubectl_complete-logstack: "completion kubectl" prints it, with --install it is
+written beside kubectl-logstack.`,
 		Example: `  # bash: in ~/.bashrc, behind kubectl's own
   source <(kubectl completion bash)
   source <(kubectl logstack completion bash)
@@ -37,10 +41,16 @@ kubectl-logstack.`,
   source <(kubectl logstack completion zsh)
 
   # fish
-  kubectl logstack completion fish | source`,
-		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
-		Args:      between(1, 1, "the name of a shell"),
+  kubectl logstack completion fish | source
+
+  # any shell in which kubectl's own completion works
+  kubectl logstack completion kubectl --install`,
+		ValidArgs: []string{"bash", "zsh", "fish", "powershell", "kubectl"},
+		Args:      between(1, 1, "the name of a shell, or kubectl"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if install && args[0] != "kubectl" {
+				return usagef("--install is for completion kubectl; for %s see the examples of %s --help", args[0], cmd.CommandPath())
+			}
 			switch args[0] {
 			case "bash", "zsh", "fish":
 				text, err := completionScripts.ReadFile("shell/completion." + args[0])
@@ -51,10 +61,22 @@ kubectl-logstack.`,
 				return err
 			case "powershell":
 				return cmd.Root().GenPowerShellCompletionWithDesc(a.Out)
+			case "kubectl":
+				if !install {
+					_, err := io.WriteString(a.Out, kubectlCompletion)
+					return err
+				}
+				path, err := installCompletion()
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(a.Out, path)
+				return err
 			}
-			return usagef("%q: bash, zsh, fish or powershell", args[0])
+			return usagef("%q: bash, zsh, fish, powershell or kubectl", args[0])
 		},
 	}
+	cmd.Flags().BoolVar(&install, "install", false, "With kubectl: write the script beside kubectl-logstack and print where.")
 	return cmd
 }
 

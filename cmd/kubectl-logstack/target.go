@@ -108,7 +108,10 @@ func (a *app) connect(ctx context.Context, t target) (*remote, func(), error) {
 			return nil, nil, envErr
 		}
 		client, err := env.connect(t.addr)
-		return a.remote(client), func() {}, err
+		if err != nil {
+			return nil, nil, err
+		}
+		return a.remote(client), func() {}, nil
 	}
 	if t.service != "" {
 		if _, err := parseService(t.service); err != nil {
