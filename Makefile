@@ -34,8 +34,9 @@ image: ## Write the collector's OCI image archive (amd64, arm64, arm/v7) into di
 	@mkdir -p $(OUT)
 	go run ./hack/image -o $(OUT)/collector.tar -tag $(IMAGE):$(TAG) -version $(TAG) -commit $(COMMIT)
 
-release: ## Archives, Krew manifest, SBOM, image and checksums of VERSION (v1.2.3) into dist/release/
-	go run ./hack/release -o $(OUT)/release $(if $(VERSION),-version $(VERSION))
+release: ## Archives, Krew manifest and index, SBOM, image and checksums of VERSION (v1.2.3) into dist/release/; MIRROR: URL of the archives in the index
+	go run ./hack/release -o $(OUT)/release -index $(OUT)/krew-index $(if $(MIRROR),-mirror $(MIRROR)) $(if $(VERSION),-version $(VERSION))
+	cp $(OUT)/release/logstack.yaml krew/logstack.yaml
 
 ##@ Try it
 demo: ## Start a cluster if none is named, install, run sample apps, query them
@@ -62,6 +63,9 @@ test-unit: ## Only the tests of the packages
 
 test-clients: ## Only the tests of other people's clients (OpenTelemetry SDK, WebSocket, logcli, ...)
 	@OUT=$(OUT) hack/test.sh clients
+
+test-qemu: ## Only the collector's tests on 32-bit arm and arm64, emulated by qemu-user (QEMU=all: the long ones, too)
+	@hack/qemu.sh
 
 test-rig: ## Only the tests on the API rig (real API server, fake kubelets)
 	@OUT=$(OUT) hack/test.sh rig
@@ -109,4 +113,4 @@ vuln: ## Known vulnerabilities of the dependencies (asks vuln.go.dev)
 clean: ## Remove dist/
 	rm -rf $(OUT)
 
-.PHONY: help build image release demo demo-down cluster cluster-down test test-unit test-clients test-rig test-cluster race fuzz bench update check fmt fmt-check vet lint deps-check vuln clean
+.PHONY: help build image release demo demo-down cluster cluster-down test test-unit test-clients test-qemu test-rig test-cluster race fuzz bench update check fmt fmt-check vet lint deps-check vuln clean

@@ -19,6 +19,16 @@ clients() {
   fi
 }
 
+qemu() {
+  echo "== the collector's tests on 32-bit arm and arm64, emulated"
+  local why
+  if ! why=$(hack/qemu.sh check); then
+    not_run+=("arm and arm64: $why")
+    return
+  fi
+  hack/qemu.sh
+}
+
 rig() {
   echo "== tests on the API rig (etcd + kube-apiserver + fake kubelets)"
   go -C hack/cluster run . build
@@ -41,9 +51,9 @@ cluster() {
 }
 
 case $what in
-  all) unit; clients; rig; cluster ;;
-  unit|clients|rig|cluster) $what ;;
-  *) echo "usage: $0 all|unit|clients|rig|cluster" >&2; exit 2 ;;
+  all) unit; clients; qemu; rig; cluster ;;
+  unit|clients|qemu|rig|cluster) $what ;;
+  *) echo "usage: $0 all|unit|clients|qemu|rig|cluster" >&2; exit 2 ;;
 esac
 
 for line in "${not_run[@]+"${not_run[@]}"}"; do

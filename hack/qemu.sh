@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# make test-qemu: the collector's tests as they run on a Raspberry Pi, 32-bit arm
+# and arm64, under qemu's user emulation. QEMU=all leaves nothing out; the default
+# leaves out what takes an emulated processor longer than some seconds.
+#
+#   hack/qemu.sh         run the tests
+#   hack/qemu.sh check   install qemu where that is possible, else say what is
+#                        missing and fail
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages="./pkg/vfs ./pkg/store/... ./pkg/logql/... ./pkg/lokiapi ./pkg/server ./pkg/podlogs ./cmd/collector"
+
+# Model comparisons, hostile inputs and statistics: minutes here, seconds elsewhere.
+long='^TestNeedles$|NeverMisses$|^TestFlippedBytes$|^TestDamageBehindChecksums$|^TestPick$|^TestDelayedIsBounded$|^TestPatternsSampled$|^TestRandomFaults$|^TestDay$|^TestUnchangedMeansSame$|^TestRandomOperations$|^TestContextEndsInsideALine$|^TestHostileQueries$|^TestLimits$|^TestIdentifierFilters$|^TestManyNames$'
+
+have() { command -v "$1" >/dev/null; }
+
+if [ "$(uname -s)" != Linux ]; then
+  echo "needs Linux (this is $(uname -s))"
+  exit 1
+fi
+if ! have qemu-arm || ! have qemu-aarch64; then
+  if ! have apt-get || [ "$(id -u)" != 0 ]; then
+    echo "needs qemu-arm and qemu-aarch64 (Debian: apt-get install qemu-user)"
+    exit 1
+  fi
+  echo "installing with apt-get: qemu-user" >&2
+  export DEBIAN_FRONTEND=noninteractive
+  # The package lists may be missing or old; once more with fresh ones.
+  if ! { apt-get install -y --no-install-recommends qemu-user ||
+    { apt-get update && apt-get install -y --no-install-recommends qemu-user; }; } >/dev/null 2>&1; then
+    echo "needs qemu-arm and qemu-aarch64, and apt-get install qemu-user failed"
+    exit 1
+  fi
+fi
+
+[ "${1:-}" != check ] || exit 0
+
+failed=
+# run GOARCH EMULATOR. Tests that start their own binary find the emulator in
+# the environment.
+run() {
+  echo "-- $1"
+  # shellcheck disable=SC2086
+  CGO_ENABLED=0 GOARCH=$1 GOARM=7 LOGSTACK_EMULATOR=$2 go test -short -timeout 30m -exec "$2" "${skip[@]}" $packages || failed=1
+}
+skip=(-skip "$long")
+[ "${QEMU:-}" != all ] || skip=()
+run arm qemu-arm
+run arm64 qemu-aarch64
+[ -z "$failed" ]
