@@ -36,6 +36,8 @@ type doctorFlags struct {
 	wait, lineTimeout       time.Duration
 	fix                     bool
 	bundle                  string
+	probe, pre              bool
+	probeImage              string
 }
 
 func newDoctorCmd(a *app) *cobra.Command {
@@ -46,7 +48,8 @@ func newDoctorCmd(a *app) *cobra.Command {
 		Long: `Find out why logs do not flow: in our stack, and in a Loki, Alloy, Promtail,
 Fluent Bit, Vector or Grafana stack that is already there. The way of a line from
 a container to your screen is examined step by step, and a line written now is
-followed through it. The cluster is only read.
+followed through it. The cluster is only read; with --probe, and only then, pods
+are made that look from inside, and deleted.
 
 With -f, files are examined as if they were applied to the cluster; with
 --use-kube=false, without a cluster: chart values, HelmReleases, Applications,
@@ -66,6 +69,12 @@ reached or everything was skipped (with --strict: anything).`,
 
   # a GitOps repository in CI, without a cluster
   kubectl logstack doctor -f clusters/home --use-kube=false -o github
+
+  # may I install, and will the cluster take it?
+  kubectl logstack doctor --pre
+
+  # ask from inside, too: a pod that is deleted at once
+  kubectl logstack doctor --probe --only services
 
   # what does a code mean?
   kubectl logstack doctor --explain LS0705`,
@@ -95,6 +104,9 @@ reached or everything was skipped (with --strict: anything).`,
 	fl.DurationVar(&f.lineTimeout, "line-timeout", 30*time.Second, "How long to wait for the line that is written now.")
 	fl.BoolVar(&f.fix, "fix", false, "Print the fixes instead of the report. Nothing is changed.")
 	fl.StringVar(&f.bundle, "bundle", "", "Also write a redacted archive (.tgz) for a bug report.")
+	fl.BoolVar(&f.probe, "probe", false, "Also look from inside: a short-lived, restricted pod in each namespace with a client asks what log traffic goes to, and is deleted.")
+	fl.StringVar(&f.probeImage, "probe-image", "", "Image of that pod (default: the collector's).")
+	fl.BoolVar(&f.pre, "pre", false, "Before an installation: may you install, and will the cluster take it? Nothing is applied.")
 	completeDoctor(cmd)
 	cmd.AddCommand(newDoctorListCmd(a))
 	return cmd
@@ -152,6 +164,18 @@ func (f *doctorFlags) options() (doctor.RunOptions, error) {
 	}
 	if err := doctor.ValidateSelection(f.skip); err != nil {
 		errs = append(errs, fmt.Errorf("--skip: %w", err))
+	}
+	if f.pre && len(f.only) == 0 {
+		f.only = preChecks
+	}
+	if f.probeImage != "" && !f.probe {
+		errs = append(errs, errors.New("--probe-image: it is the image of --probe"))
+	}
+	if (f.probe || f.pre) && !f.useKube {
+		errs = append(errs, errors.New("--probe and --pre need a cluster: leave out --use-kube=false"))
+	}
+	if f.probe && f.pre {
+		errs = append(errs, errors.New("--probe and --pre: before an installation there is nothing to ask; name one of them"))
 	}
 	if !f.useKube && len(f.files) == 0 {
 		errs = append(errs, errors.New("--use-kube=false: there is nothing to look at; name files with -f"))
@@ -224,8 +248,32 @@ func (f *doctorFlags) request(a *app, insist bool) (snapshot.Request, error) {
 		return r, err
 	}
 	r.Client = c
+	if f.pre {
+		return r, f.beforeInstall(&r)
+	}
 	r.Probes = probes(c, r.StackNamespace, f.lineTimeout)
+	if f.probe {
+		r.Probes.Inside = insideProbe{c: c, image: f.probeImage, poll: probePoll, wait: probeTimeout}.look
+	}
 	return r, nil
+}
+
+// preChecks are those that say something before an installation: access,
+// versions, rights, admission and volumes. What is not there yet is not missed.
+var preChecks = []string{"LS0101", "LS0102", "LS0105", "LS0201", "LS0202", "LS0301", "LS0303", "LS0305", "LS0901"}
+
+// beforeInstall adds what an installation with the default values would apply,
+// as if it were a file, and asks for the rights that it needs.
+func (f *doctorFlags) beforeInstall(r *snapshot.Request) error {
+	values := install.DefaultValues()
+	values.Namespace = r.StackNamespace
+	objs, err := install.Render(values)
+	if err != nil {
+		return err
+	}
+	r.InstallNeeds = doctor.InstallNeeds(objs)
+	r.Manifests, err = install.YAML(objs)
+	return err
 }
 
 func runDoctor(ctx context.Context, a *app, f *doctorFlags, insist bool) error {
