@@ -22,6 +22,8 @@ type Collector struct {
 	metrics *metrics
 	batcher *batcher
 	log     *limitedLog
+	known   podCache
+	life    *lifecycle // nil if not wanted
 
 	mu sync.Mutex
 	// targets are those with a goroutine.
@@ -117,6 +119,9 @@ func New(o Options) (*Collector, error) {
 			return nil, err
 		}
 	}
+	if o.Lifecycle {
+		c.startLifecycle()
+	}
 	c.batcher = newBatcher(&c.opts, c.metrics, c.log)
 	if o.Registerer != nil {
 		if err := c.metrics.register(o.Registerer, c); err != nil {
@@ -152,7 +157,9 @@ func (c *Collector) Run(ctx context.Context) error {
 
 // loadMarks reads the positions of earlier runs.
 func (c *Collector) loadMarks() {
-	for key, value := range c.opts.Marks.Marks(MarkPrefix) {
+	marks := c.opts.Marks.Marks(MarkPrefix)
+	c.life.load(marks)
+	for key, value := range marks {
 		k, isLabels, ok := parseMarkKey(key)
 		if !ok {
 			continue

@@ -37,6 +37,8 @@ func (c *Collector) discover(ctx context.Context) {
 		start(inf)
 		cache.WaitForCacheSync(ctx.Done(), inf.HasSynced)
 	}
+	c.watchPods(pods)
+	running.Go(func() { c.life.run(ctx) })
 	var synced []cache.InformerSynced
 	for _, p := range pods {
 		c.reportWatchErrors(p, "pods")
@@ -60,7 +62,9 @@ func (c *Collector) discover(ctx context.Context) {
 		start(p)
 	}
 	if cache.WaitForCacheSync(ctx.Done(), synced...) {
-		c.allSeen(aliveUIDs(pods))
+		alive := aliveUIDs(pods)
+		c.allSeen(alive)
+		c.life.allSeen(alive)
 	}
 	c.watchAccess(ctx, missing)
 	running.Wait()
@@ -174,7 +178,13 @@ func stripPod(o *corev1.Pod) *corev1.Pod {
 		e.Name = o.Spec.EphemeralContainers[i].Name
 		p.Spec.EphemeralContainers = append(p.Spec.EphemeralContainers, e)
 	}
-	p.Status.Phase, p.Status.Reason = o.Status.Phase, o.Status.Reason
+	p.Status.Phase, p.Status.Reason, p.Status.Message = o.Status.Phase, o.Status.Reason, o.Status.Message
+	p.Status.StartTime = o.Status.StartTime
+	for i := range o.Status.Conditions {
+		if c := &o.Status.Conditions[i]; c.Type == corev1.DisruptionTarget {
+			p.Status.Conditions = append(p.Status.Conditions, *c)
+		}
+	}
 	p.Status.InitContainerStatuses = stripStatuses(o.Status.InitContainerStatuses)
 	p.Status.ContainerStatuses = stripStatuses(o.Status.ContainerStatuses)
 	p.Status.EphemeralContainerStatuses = stripStatuses(o.Status.EphemeralContainerStatuses)

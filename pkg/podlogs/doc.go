@@ -50,6 +50,20 @@
 //	│ version=1 │ count uv │ count times: len uv, name, len uv, value │
 //	└───────────┴──────────┴─────────────────────────────────────────┘
 //
+// # Lifecycle
+//
+// With [Options.Lifecycle], starts, ends and troubles of containers become
+// entries of their own streams, see [LifecycleJob]. What a status shows beyond
+// the mark "podlogs/<pod uid>/<container>/lifecycle" is stored together with
+// the new mark; the pod's own mark has an empty container.
+//
+//	┌───────────┬─────────┬──────────────────┬────────────┬─────────────┬─────────────────┐
+//	│ version=1 │ flags   │ len uv, run      │ restart uv │ started uv  │ len uv, reasons │
+//	│ 1 byte    │ 1 byte  │ short id         │            │ Unix seconds│ comma separated │
+//	└───────────┴─────────┴──────────────────┴────────────┴─────────────┴─────────────────┘
+//	run:     the newest one stored; flags: 1 its end is stored
+//	reasons: of waiting since then that are stored, or of the pod's failure
+//
 // # Limits
 //
 // Nothing on the server's side throttles log requests, so the collector admits

@@ -70,6 +70,10 @@ type Options struct {
 	// kubelet's serving certificate: the log may then come from an impostor.
 	InsecureSkipTLSVerifyBackend bool
 
+	// Lifecycle stores entries about starts, ends and troubles of containers,
+	// see LifecycleJob.
+	Lifecycle bool
+
 	// Logger receives what the operator should know, at a limited rate. Nil discards.
 	Logger *slog.Logger
 	// Registerer receives the metrics. Nil means none are exported.
