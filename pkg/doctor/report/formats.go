@@ -98,7 +98,10 @@ func junit(w io.Writer, r *doctor.Report) error {
 			all.Suites = append(all.Suites, junitSuite{Name: f.Category})
 		}
 		s := &all.Suites[len(all.Suites)-1]
-		c := junitCase{Class: f.Code, Name: f.Title, File: f.Ref.File, Line: f.Ref.Line}
+		c := junitCase{Class: f.Code, Name: f.Title}
+		if f.Ref.File != "" {
+			c.File, c.Line = f.Ref.File, f.Ref.Line
+		}
 		if f.Object != "" {
 			c.Name += " [" + f.Object + "]"
 		}

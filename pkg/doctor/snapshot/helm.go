@@ -7,6 +7,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	sigsyaml "sigs.k8s.io/yaml"
 )
 
 // helmRelease is the part of Helm's stored release (v1) that is of use.
@@ -62,9 +66,10 @@ func DecodeRelease(stored []byte) (*Release, error) {
 		return nil, fmt.Errorf("helm release: %w", err)
 	}
 	m := h.Chart.Metadata
+	values, lines := helmValues(nonNil(h.Config))
 	r := &Release{
 		Origin: FromHelm, Name: h.Name, Namespace: h.Namespace, Chart: m.Name, Version: m.Version, Home: m.Home, Description: m.Description,
-		KubeVersion: m.KubeVersion, Values: ToNode(nonNil(h.Config)), Defaults: nonNil(h.Chart.Values), Schema: h.Chart.Schema,
+		KubeVersion: m.KubeVersion, Values: values, lines: lines, Defaults: nonNil(h.Chart.Values), Schema: h.Chart.Schema,
 		Status: h.Info.Status, Message: h.Info.Description, Revision: h.Version, Manifest: h.Manifest,
 		ref: Ref{Kind: "Release", Namespace: h.Namespace, Name: h.Name},
 	}
@@ -75,6 +80,31 @@ func DecodeRelease(stored []byte) (*Release, error) {
 		r.Subcharts = append(r.Subcharts, d.Name)
 	}
 	return r, nil
+}
+
+// valuesHead is the first line of `helm get values`.
+const valuesHead = "USER-SUPPLIED VALUES:"
+
+// helmValues are values as `helm get values` prints them, with the positions in
+// what it prints: what Helm stores has none.
+func helmValues(config map[string]any) (*yaml.Node, []string) {
+	text, err := sigsyaml.Marshal(config)
+	if err != nil {
+		return ToNode(config), nil
+	}
+	n, err := ParseYAML(string(text))
+	if err != nil || !IsMap(n) {
+		return ToNode(config), nil
+	}
+	var down func(*yaml.Node)
+	down = func(n *yaml.Node) {
+		n.Line++ // the head
+		for _, c := range n.Content {
+			down(c)
+		}
+	}
+	down(n)
+	return n, strings.Split(valuesHead+"\n"+string(text), "\n")
 }
 
 // EncodeRelease is the reverse of DecodeRelease, for tests and tools.

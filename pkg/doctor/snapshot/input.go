@@ -113,8 +113,11 @@ type Ref struct {
 	Name      string `json:"name,omitempty"`
 	Path      string `json:"path,omitempty"` // field, values key or data key
 	File      string `json:"file,omitempty"`
-	Line      int    `json:"line,omitempty"`
-	Column    int    `json:"column,omitempty"`
+	// In is a command whose output Line and Column count in, where there is no
+	// file: the values of a release that Helm keeps.
+	In     string `json:"in,omitempty"`
+	Line   int    `json:"line,omitempty"`
+	Column int    `json:"column,omitempty"`
 }
 
 // Object is kind/namespace/name in lower-case kind, as kubectl names things.
@@ -132,7 +135,7 @@ func (r Ref) Object() string {
 }
 
 // String is file:line:column where there is a file, else the object, then the
-// path inside.
+// path inside, and the line of the command's output that shows it.
 func (r Ref) String() string {
 	s := r.Object()
 	pos := ""
@@ -142,8 +145,11 @@ func (r Ref) String() string {
 			pos += fmt.Sprintf(":%d", r.Column)
 		}
 	}
-	if r.File != "" {
+	switch {
+	case r.File != "":
 		s, pos = r.File+pos, ""
+	case r.In != "" && r.Line > 0:
+		pos = fmt.Sprintf(" (line %d of %s)", r.Line, r.In)
 	}
 	if r.Path != "" {
 		if s != "" {

@@ -57,6 +57,7 @@ type Release struct {
 	versionRef Ref
 	prefix     string
 	src        *source
+	lines      []string // of ref.In
 }
 
 // Ref is the place of a values path. The deepest part that is there gives the
@@ -68,6 +69,9 @@ func (r *Release) Ref(path ...string) Ref {
 		out.Path = strings.TrimSuffix(r.prefix+"."+out.Path, ".")
 	}
 	for n := len(path); n >= 0; n-- {
+		if n == 0 && out.In != "" {
+			break // all of the values: no line of them
+		}
 		if k, _ := lookupKey(r.Values, path[:n]); k != nil && k.Line > 0 {
 			out.Line, out.Column = k.Line, k.Column
 			break
@@ -124,7 +128,7 @@ func (r *Release) Text(path ...string) (Text, bool) {
 	if n == nil || n.Kind != yaml.ScalarNode {
 		return Text{}, false
 	}
-	var lines []string
+	lines := r.lines
 	if r.src != nil {
 		lines = r.src.lines
 	}
@@ -192,6 +196,9 @@ func (s *Snapshot) addHelm(found map[string]*Release, o metav1.Object, stored []
 	}
 	if src := s.d.sources[o]; src != nil {
 		r.ref.File, r.ref.Line, r.ref.Column = src.file, src.node.Line, src.node.Column
+		r.Values, r.lines = unplaced(r.Values), nil // the file has them packed
+	} else if r.lines != nil {
+		r.ref.In = "helm get values " + r.Name + " -n " + o.GetNamespace()
 	}
 	key := r.Namespace + "/" + r.Name
 	if old := found[key]; old == nil || r.Revision > old.Revision {

@@ -189,7 +189,7 @@ func FileText(file, content string) Text {
 // the file: a block scalar's indentation is not in the tree.
 func scalarText(n *yaml.Node, lines []string, ref Ref) Text {
 	t := Text{Content: n.Value, Ref: ref}
-	if ref.File == "" {
+	if ref.File == "" && ref.In == "" {
 		t.Ref.Line, t.Ref.Column = 0, 0
 		return t
 	}
