@@ -71,6 +71,7 @@ type config struct {
 	noLevels     bool
 	limits       lokiapi.Limits // of pushes
 	secure       secureFlags
+	events       eventFlags
 
 	logger      *slog.Logger
 	logLevel    *slog.LevelVar // of logger
@@ -113,6 +114,7 @@ func parseConfig(args []string, env func(string) (string, bool), help io.Writer)
 	fs.StringVar(&sync, "sync-interval", "0s", "shortest `TIME` between two syncs to disk; 200ms spares SD cards, writers wait as long")
 	fs.BoolVar(&cfg.noLevels, "no-detected-level", false, "do not add the detected_level of each line as structured metadata")
 	fs.StringVar(&limits, "limits", "", "YAML `FILE` of limits for what is pushed, named as in Loki's limits_config, its otlp_config included")
+	cfg.events.add(fs)
 	cfg.secure.add(fs)
 	fs.StringVar(&level, "log-level", "info", "least `LEVEL` of the collector's own log: debug, info, warn or error")
 	fs.StringVar(&format, "log-format", "logfmt", "`FORMAT` of the collector's own log: logfmt or json")
@@ -158,7 +160,7 @@ func parseConfig(args []string, env func(string) (string, bool), help io.Writer)
 	if err != nil {
 		errs = append(errs, err)
 	}
-	errs = append(errs, cfg.check(), cfg.secure.check())
+	errs = append(errs, cfg.check(), cfg.events.check(), cfg.secure.check())
 	return cfg, errors.Join(errs...)
 }
 

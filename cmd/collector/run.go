@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
 
+	"github.com/logstack-dev/kubectl-logstack/pkg/kubevents"
 	"github.com/logstack-dev/kubectl-logstack/pkg/logql/engine"
 	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
@@ -128,6 +129,9 @@ type parts struct {
 	mu      sync.Mutex // guards what follows, which /status reads
 	db      *store.DB
 	podlogs *podlogs.Collector
+	events  *kubevents.Collector // nil if not wanted
+	// ownsEvents says which replica collects events; nil means this one.
+	ownsEvents func() bool
 }
 
 func newRegistry() *prometheus.Registry {
@@ -214,6 +218,7 @@ func (p *parts) collect(rc *rest.Config, failed chan<- error) (stop func(), err 
 		Sink:       p.echoes.sink(levelSink{db: p.db, off: p.cfg.noLevels || p.cfg.limits.NoLevels, levels: lokiapi.NewLevels(p.cfg.limits.LevelFields)}),
 		Marks:      p.db,
 		Namespaces: p.cfg.namespaces,
+		Lifecycle:  p.cfg.events.lifecycle,
 		Logger:     p.log.With("part", "podlogs"),
 		Registerer: p.registry,
 	})
@@ -224,9 +229,15 @@ func (p *parts) collect(rc *rest.Config, failed chan<- error) (stop func(), err 
 	p.podlogs = c
 	p.mu.Unlock()
 	ctx, cancel := context.WithCancel(context.Background())
+	eventsDone, err := p.startEvents(ctx, rc, c)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		defer func() { <-eventsDone }()
 		if err := c.Run(ctx); err != nil && ctx.Err() == nil {
 			failed <- fmt.Errorf("collecting container logs: %w", err)
 		}

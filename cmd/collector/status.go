@@ -43,6 +43,9 @@ func (p *parts) status() map[string]any {
 		s := p.podlogs.Status()
 		out["podlogs"] = map[string]any{"synced": s.Synced, "targets": s.Targets, "problems": s.Problems}
 	}
+	if p.events != nil {
+		out["events"] = newEventsStatus(p.events.Status())
+	}
 	return out
 }
 

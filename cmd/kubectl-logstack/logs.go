@@ -21,6 +21,7 @@ type logsFlags struct {
 	format    string
 	utc       bool
 	grep      string
+	events    bool
 }
 
 func newLogsCmd(a *app) *cobra.Command {
@@ -47,6 +48,9 @@ Nothing named is every pod of the namespace.
   # why did it restart last night? the pod is long gone
   kubectl logstack logs checkout -n shop --since 1d -c app --grep panic
 
+  # the same with what happened to it: events, restarts, OOM kills
+  kubectl logstack logs checkout -n shop --since 1d --events
+
   # everything with redis or valkey in its name, in all namespaces
   kubectl logstack logs 'redis|valkey' -A`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -68,6 +72,7 @@ Nothing named is every pod of the namespace.
 	fl.BoolVarP(&f.follow, "follow", "f", false, "Go on with new lines as they are collected, until Ctrl-C.")
 	fl.BoolVarP(&f.all, "all-namespaces", "A", false, "Pods of all namespaces instead of that of the context or -n.")
 	fl.StringVar(&f.grep, "grep", "", "Only lines in which this regular expression is found.")
+	fl.BoolVar(&f.events, "events", false, "With Kubernetes events, and starts and ends of containers, between the lines.")
 	fl.BoolVar(&f.utc, "utc", false, "Print times in UTC instead of the local time zone.")
 	addFormatFlag(cmd, &f.format, lineFormats)
 	_ = cmd.RegisterFlagCompletionFunc("container", a.completePodLabel(f, "container"))
@@ -79,7 +84,7 @@ func runLogs(ctx context.Context, a *app, f *logsFlags, what string) error {
 	if err != nil {
 		return err
 	}
-	query, err := logsQuery(what, namespace, f.container, f.grep)
+	query, err := logsQuery(what, namespace, f.container, f.grep, f.events)
 	if err != nil {
 		return err
 	}
@@ -198,7 +203,7 @@ var ownedBy = map[string]string{
 var plainName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
 
 // logsQuery builds the LogQL query for what a person typed.
-func logsQuery(what, namespace, container, grep string) (string, error) {
+func logsQuery(what, namespace, container, grep string, events bool) (string, error) {
 	var ms []*labels.Matcher
 	add := func(t labels.MatchType, name, value string) error {
 		m, err := labels.NewMatcher(t, name, value)
@@ -222,6 +227,11 @@ func logsQuery(what, namespace, container, grep string) (string, error) {
 	}
 	if container != "" {
 		if err := add(labels.MatchRegexp, "container", container); err != nil {
+			return "", err
+		}
+	}
+	if !events {
+		if err := add(labels.MatchNotRegexp, "job", notLogs); err != nil {
 			return "", err
 		}
 	}

@@ -52,16 +52,16 @@ func TestLogsQuery(t *testing.T) {
 		what, namespace, container, grep string
 		want, err                        string
 	}{
-		{"web", "shop", "", "", `{namespace="shop", pod=~"web(-.*)?"}`, ""},
-		{"", "", "", "", `{pod=~".+"}`, ""},
-		{"sts/db", "shop", "main", `slow "query"`, `{namespace="shop", pod=~"db-[0-9]+", container=~"main"} |~ "slow \"query\""`, ""},
+		{"web", "shop", "", "", `{namespace="shop", pod=~"web(-.*)?", job!~"kubernetes-events|kubernetes-lifecycle"}`, ""},
+		{"", "", "", "", `{pod=~".+", job!~"kubernetes-events|kubernetes-lifecycle"}`, ""},
+		{"sts/db", "shop", "main", `slow "query"`, `{namespace="shop", pod=~"db-[0-9]+", container=~"main", job!~"kubernetes-events|kubernetes-lifecycle"} |~ "slow \"query\""`, ""},
 		{"svc/web", "shop", "", "", "", `the kind "svc" has no pods`},
 		{"deploy/Web!", "shop", "", "", "", "is not the name"},
 		{"web(", "shop", "", "", "", "neither a pod's name nor a regular expression"},
 		{"web", "shop", "", "(", "", "--grep"},
 		{"web", "shop", "(", "", "", "container"},
 	} {
-		got, err := logsQuery(tc.what, tc.namespace, tc.container, tc.grep)
+		got, err := logsQuery(tc.what, tc.namespace, tc.container, tc.grep, false)
 		if tc.err != "" {
 			var u *usageError
 			if !errors.As(err, &u) || !strings.Contains(err.Error(), tc.err) {
@@ -72,5 +72,8 @@ func TestLogsQuery(t *testing.T) {
 		if err != nil || got != tc.want {
 			t.Errorf("%q: got %s, %v; want %s", tc.what, got, err, tc.want)
 		}
+	}
+	if got, err := logsQuery("web", "shop", "", "", true); err != nil || got != `{namespace="shop", pod=~"web(-.*)?"}` {
+		t.Errorf("with events: %s, %v", got, err)
 	}
 }

@@ -183,7 +183,7 @@ type gap struct{ after int }
 
 // sequences returns the numbers of a pod in the order of the query, and the gaps.
 func sequences(t *testing.T, pod string) (seqs []int, gaps []gap) {
-	r := plugin(t, "query", fmt.Sprintf(`{namespace=%q, pod=%q}`, soakNamespace, pod), "--since", "2h", "--limit", "0", "-o", "jsonl")
+	r := plugin(t, "query", fmt.Sprintf(`{job="kubernetes-pods", namespace=%q, pod=%q}`, soakNamespace, pod), "--since", "2h", "--limit", "0", "-o", "jsonl")
 	if r.code != 0 {
 		// The collector is being restarted: the caller asks again.
 		return nil, nil

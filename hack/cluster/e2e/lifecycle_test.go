@@ -167,7 +167,7 @@ func TestKindsOfContainers(t *testing.T) {
 	}
 	s.c = newCollector(t, "")
 	s.verify()
-	got, err := s.c.queryAll(fmt.Sprintf("{namespace=%q}", pod.Namespace))
+	got, err := s.c.queryAll(fmt.Sprintf("{job=\"kubernetes-pods\", namespace=%q}", pod.Namespace))
 	must(t, err)
 	for _, e := range got {
 		c := e.labels["container"]
@@ -255,7 +255,7 @@ func TestIdenticalLines(t *testing.T) {
 	const line = "the very same words"
 	total := 0
 	count := func() int {
-		got, err := s.c.queryAll(fmt.Sprintf("{namespace=%q}", pod.Namespace))
+		got, err := s.c.queryAll(fmt.Sprintf("{job=\"kubernetes-pods\", namespace=%q}", pod.Namespace))
 		must(t, err)
 		for _, e := range got {
 			if e.line != line || !e.at.Equal(at) {
@@ -322,7 +322,7 @@ func TestHostileContent(t *testing.T) {
 	var got []entry
 	waitFor(t, "all lines", func() bool {
 		var err error
-		got, err = s.c.queryAll(fmt.Sprintf("{namespace=%q}", pod.Namespace))
+		got, err = s.c.queryAll(fmt.Sprintf("{job=\"kubernetes-pods\", namespace=%q}", pod.Namespace))
 		must(t, err)
 		return len(got) >= len(want)
 	})

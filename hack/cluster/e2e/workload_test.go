@@ -148,7 +148,7 @@ func (l *logger) expect() []lines.Expect {
 }
 
 func (l *logger) selector() string {
-	return fmt.Sprintf("{namespace=%q, pod=%q, container=%q}", l.pod.Namespace, l.pod.Name, l.container)
+	return fmt.Sprintf("{job=\"kubernetes-pods\", namespace=%q, pod=%q, container=%q}", l.pod.Namespace, l.pod.Name, l.container)
 }
 
 // scene is one test's node, pods and collector.
