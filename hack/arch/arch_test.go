@@ -32,7 +32,7 @@ var floors = [][]string{
 	{"pkg/model", "pkg/vfs", "pkg/version", "pkg/patterns", "pkg/reach", "manifests"},
 	{"pkg/store/wal", "pkg/store/chunk", "pkg/store/index", "pkg/logql", "pkg/lokiapi", "pkg/kube", "pkg/podlogs/nodefiles"},
 	{"pkg/store/head", "pkg/store/block", "pkg/logql/stage", "pkg/podlogs", "pkg/kubevents", "pkg/doctor/snapshot", "pkg/doctor/data", "pkg/doctor/conf"},
-	{"pkg/store", "pkg/logql/engine"},
+	{"pkg/store", "pkg/sharing", "pkg/logql/engine"},
 	{"pkg/output", "pkg/server", "pkg/peers", "pkg/install", "pkg/doctor", "pkg/doctor/report"},
 	{"cmd/collector", "cmd/kubectl-logstack"},
 }

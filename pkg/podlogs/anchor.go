@@ -48,6 +48,7 @@ type cursor struct {
 
 // advance makes the line the new anchor.
 func (c *cursor) advance(line *rawLine) {
+	c.taken = false
 	c.anchor = anchor{ts: line.ts, hash: line.hash, ordinal: c.ord.next(line.ts, line.hash)}
 }
 

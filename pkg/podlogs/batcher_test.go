@@ -41,7 +41,7 @@ func TestPiecesAfterARefusedOneAreRefused(t *testing.T) {
 		stop, done := make(chan struct{}), make(chan struct{})
 		go func() { defer close(done); b.run(t.Context(), stop) }()
 
-		one, two := &session{target: &target{}}, &session{target: &target{}}
+		one, two := &session{target: &target{c: &Collector{}}}, &session{target: &target{c: &Collector{}}}
 		submit := func(s *session, text string) {
 			p := newPiece(10)
 			p.session, p.labels = s, labels.FromStrings("app", "x")
@@ -91,7 +91,7 @@ func TestBatchHoldsOneRunAndOnePositionPerTarget(t *testing.T) {
 		b := newBatcher(&o, newMetrics(), newLimitedLog(o.Logger))
 		stop, done := make(chan struct{}), make(chan struct{})
 		go func() { defer close(done); b.run(t.Context(), stop) }()
-		s := &session{target: &target{}}
+		s := &session{target: &target{c: &Collector{}}}
 		for _, text := range []string{"a", "b", "c"} {
 			p := newPiece(10)
 			p.session, p.labels = s, labels.FromStrings("app", "x")

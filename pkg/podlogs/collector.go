@@ -33,6 +33,7 @@ type Collector struct {
 	// saved are positions that no target has taken yet.
 	saved    map[targetKey]saved
 	quiet    map[string]bool // namespaces that opted out
+	shared   *sharing        // nil where nothing is shared
 	synced   bool
 	closing  bool
 	problems []string
@@ -48,12 +49,23 @@ type running struct {
 	// wanted is set when a target that is being stopped is to be read again.
 	stopping bool
 	wanted   *corev1.Pod
+	// released is set when it is stopped for another replica; done is closed
+	// when it has ended.
+	released bool
+	done     chan struct{}
 }
 
 // saved is what the store knows about a target.
 type saved struct {
 	pos    position
 	labels labels.Labels
+	// seenLabels are those that the pod asks for, whether stored or not.
+	seenLabels labels.Labels
+	// epoch is that of the target. contact and startLate are what the target of
+	// that name knew, of a run of which nothing is stored.
+	epoch     int64
+	contact   time.Time
+	startLate bool
 }
 
 // TargetState is what is being done with a target.
@@ -74,6 +86,8 @@ var targetStates = []TargetState{StateWaiting, StateCatchingUp, StateFollowing, 
 
 // Status is a picture of the collector at one moment.
 type Status struct {
+	// Shared counts pods where several replicas share them, else nil.
+	Shared *SharedStatus
 	// Synced says that all pods have been seen once.
 	Synced bool
 	// Targets counts containers by state.
@@ -122,6 +136,12 @@ func New(o Options) (*Collector, error) {
 	if o.Lifecycle {
 		c.startLifecycle()
 	}
+	if o.Share != nil {
+		c.shared = newSharing(c)
+		if err := c.shared.register(o.Registerer); err != nil {
+			return nil, fmt.Errorf("registering the metrics of shared pods: %w", err)
+		}
+	}
 	c.batcher = newBatcher(&c.opts, c.metrics, c.log)
 	if o.Registerer != nil {
 		if err := c.metrics.register(o.Registerer, c); err != nil {
@@ -134,12 +154,15 @@ func New(o Options) (*Collector, error) {
 // Run collects until ctx ends. What was read by then is stored before it
 // returns. It is to be called once.
 func (c *Collector) Run(ctx context.Context) error {
+	c.mu.Lock()
 	c.loadMarks()
+	c.mu.Unlock()
 	stopBatcher, batcherDone := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(batcherDone)
 		c.batcher.run(context.WithoutCancel(ctx), stopBatcher)
 	}()
+	stopSharing := c.runShared(ctx)
 	c.mu.Lock()
 	c.ctx, c.began = ctx, time.Now()
 	c.mu.Unlock()
@@ -152,10 +175,11 @@ func (c *Collector) Run(ctx context.Context) error {
 	c.wg.Wait()
 	close(stopBatcher)
 	<-batcherDone
+	stopSharing()
 	return nil
 }
 
-// loadMarks reads the positions of earlier runs.
+// loadMarks reads the positions of earlier runs. The lock is held.
 func (c *Collector) loadMarks() {
 	marks := c.opts.Marks.Marks(MarkPrefix)
 	c.life.load(marks)
@@ -169,12 +193,15 @@ func (c *Collector) loadMarks() {
 		if isLabels {
 			s.labels, err = decodeLabels(value)
 		} else {
-			s.pos, err = decodePosition(value)
+			s.pos, s.epoch, err = decodeShared(value)
 		}
 		if err != nil {
 			c.opts.Logger.Error("a stored position cannot be read; the container's log is read from the beginning of its file", "mark", key, "err", err)
 		}
 		c.saved[k] = s
+	}
+	if c.shared != nil {
+		c.shared.load()
 	}
 }
 
@@ -182,6 +209,13 @@ func (c *Collector) loadMarks() {
 func (c *Collector) podSeen(pod *corev1.Pod) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.shared == nil || !c.closing && c.shared.admit(pod) {
+		c.bring(pod)
+	}
+}
+
+// bring is podSeen for a pod that is this replica's. The lock is held.
+func (c *Collector) bring(pod *corev1.Pod) {
 	if c.closing {
 		return
 	}
@@ -214,6 +248,14 @@ func (c *Collector) podSeen(pod *corev1.Pod) {
 func (c *Collector) podGone(uid string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.shared != nil && !c.shared.gone(uid) {
+		return
+	}
+	c.dismiss(uid)
+}
+
+// dismiss is podGone for a pod that is this replica's. The lock is held.
+func (c *Collector) dismiss(uid string) {
 	for _, k := range c.pods[uid] {
 		if t := c.targets[k]; t != nil {
 			t.wanted = nil
@@ -245,7 +287,7 @@ func (c *Collector) bury(k targetKey, s saved) {
 		namespace: s.labels.Get("namespace"), pod: s.labels.Get("pod"), node: s.labels.Get("node"),
 	}
 	t := newTarget(c, v, "")
-	t.committed, t.storedLabels, t.deleted = s.pos, s.labels, true
+	t.committed, t.storedLabels, t.deleted, t.epoch = s.pos, s.labels, true, s.epoch
 	delete(c.saved, k)
 	c.launch(t)
 }
@@ -255,8 +297,15 @@ func (c *Collector) start(v *containerView, version string) {
 	t := newTarget(c, v, version)
 	if s, ok := c.saved[v.key]; ok {
 		delete(c.saved, v.key)
-		t.committed, t.storedLabels = s.pos, s.labels
+		t.committed, t.storedLabels, t.epoch = s.pos, s.labels, s.epoch
+		if !s.contact.IsZero() {
+			t.inst = instance{id: s.pos.instance, restart: s.pos.restart}
+			t.contact, t.startLate = s.contact, s.startLate
+		}
 		t.lagFrom = s.pos.anchor.ts
+	}
+	if c.shared != nil {
+		c.shared.adopt(t)
 	}
 	c.launch(t)
 }
@@ -264,12 +313,13 @@ func (c *Collector) start(v *containerView, version string) {
 // launch starts the target's goroutine. The lock is held.
 func (c *Collector) launch(t *target) {
 	ctx, cancel := context.WithCancel(c.ctx)
-	r := &running{target: t, cancel: cancel}
+	r := &running{target: t, cancel: cancel, done: make(chan struct{})}
 	c.targets[t.key] = r
 	if !slices.Contains(c.pods[t.key.uid], t.key) {
 		c.pods[t.key.uid] = append(c.pods[t.key.uid], t.key)
 	}
 	c.wg.Go(func() {
+		defer close(r.done)
 		defer cancel()
 		c.ended(r, t.run(ctx))
 	})
@@ -288,7 +338,10 @@ func (c *Collector) ended(r *running, finished bool) {
 	if finished {
 		return
 	}
-	c.saved[k] = saved{pos: r.position(), labels: r.storedLabels}
+	c.saved[k] = r.saved()
+	if r.released && r.wanted == nil {
+		return
+	}
 	if _, deleted := r.snapshot(); r.stopping && deleted && !c.closing && c.ctx.Err() == nil {
 		c.forget(k) // the pod went while the target was being stopped
 		return
@@ -309,6 +362,9 @@ func (c *Collector) allSeen(alive map[string]bool) {
 	c.synced = true
 	if c.closing {
 		return
+	}
+	if c.shared != nil {
+		c.shared.allSeen(alive)
 	}
 	for k, s := range c.saved {
 		switch {
@@ -331,6 +387,9 @@ func (c *Collector) Status() Status {
 		t.mu.Lock()
 		s.Targets[t.state]++
 		t.mu.Unlock()
+	}
+	if c.shared != nil {
+		s.Shared = c.shared.status()
 	}
 	return s
 }

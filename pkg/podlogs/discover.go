@@ -159,6 +159,7 @@ func stripPod(o *corev1.Pod) *corev1.Pod {
 	p := &corev1.Pod{}
 	p.Name, p.Namespace, p.UID, p.ResourceVersion = o.Name, o.Namespace, o.UID, o.ResourceVersion
 	p.OwnerReferences = o.OwnerReferences
+	p.CreationTimestamp = o.CreationTimestamp
 	p.DeletionTimestamp, p.DeletionGracePeriodSeconds = o.DeletionTimestamp, o.DeletionGracePeriodSeconds
 	p.Labels = pick(o.Labels, "app.kubernetes.io/name", "app", "k8s-app", "pod-template-hash")
 	p.Annotations = pick(o.Annotations, AnnotationCollect, AnnotationExcludeContainers)

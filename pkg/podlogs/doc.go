@@ -72,6 +72,42 @@
 // later: a stalled stream costs the API server memory and provokes defects of
 // the kubelet.
 //
-// The package does not share targets between replicas, does not read files of
-// nodes, and knows nothing of the store beyond [Sink] and [MarkReader].
+// # Replicas
+//
+// With [Options.Share] several replicas divide the pods among them. A replica
+// reads the pods that it owns, by what it knows of the others, and goes on with
+// one that it owns no more until the new owner asks for it ([Collector.Release]).
+// The new owner asks all, takes the furthest position of the last owner, stores it
+// as its own mark with a new epoch, and resumes as after a restart. Positions are
+// copied once a second to the replica that comes next ([Collector.Keep]), for the
+// case that the owner dies; it keeps them under "podlogs-copy/<pod uid>/<container>":
+//
+//	┌───────────┬────────┬─────────────────┬───────────────┬──────────┬───────────────────┬──────────────────┐
+//	│ version=1 │ flags  │ len uv │ origin │ len uv │ node │ stamp uv │ len uv │ position │ len uv │ through │
+//	│ 1 byte    │ 1 byte │ who reads it    │ the pod's     │ Unix ms  │ as above          │ as above, or ""  │
+//	└───────────┴────────┴─────────────────┴───────────────┴──────────┴───────────────────┴──────────────────┘
+//	flags:   1 the run's file was read and nothing is stored of it, 2 that was late
+//	through: how far this replica's own store has the target, from an earlier time
+//
+// A position that is shared has a few bytes before it:
+//
+//	┌──────────────┬────────┬──────────┬──────────┐
+//	│ version=0x81 │ flags  │ epoch uv │ position │
+//	└──────────────┴────────┴──────────┴──────────┘
+//	flags: 1 the anchor was taken over from another replica, and the lines of its
+//	       timestamp are not stored here yet
+//	epoch: when the pod came to its reader, in Unix milliseconds, and more than any
+//	       epoch of the pod before
+//
+// Two replicas may store the same lines: after a crash, when a copy was a second
+// old, or when they did not reach each other. A query counts, of equal lines, as
+// many as the replica holds that has most of them. Hence a replica never stores a
+// line twice, however often a pod comes back to it: it resumes from its own last
+// position if that is further. And it stores anew, from another's position, all
+// lines of the anchor's timestamp: one of them has to hold all that are equal.
+//
+// Only the owner finishes a pod that is gone; the copies of a dead owner are
+// finished by who takes over.
+//
+// The package does not know how replicas find each other, and knows nothing of the store beyond [Sink] and [MarkReader].
 package podlogs

@@ -104,12 +104,16 @@ func newCluster(t *testing.T) *cluster {
 
 // addPod creates a running pod with the containers named.
 func (k *cluster) addPod(name string, containers ...string) *fakePod {
+	return k.addPodOn("node-1", name, containers...)
+}
+
+func (k *cluster) addPodOn(node, name string, containers ...string) *fakePod {
 	k.mu.Lock()
 	p := &fakePod{containers: make(map[string]*fakeContainer), changed: make(chan struct{})}
 	grace := int64(5)
 	p.pod = &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: types.UID("uid-" + name), Labels: map[string]string{"app": "app-" + name}},
-		Spec:       corev1.PodSpec{NodeName: "node-1", TerminationGracePeriodSeconds: &grace},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: types.UID("uid-" + name), Labels: map[string]string{"app": "app-" + name}, CreationTimestamp: metav1.Now()},
+		Spec:       corev1.PodSpec{NodeName: node, TerminationGracePeriodSeconds: &grace},
 		Status:     corev1.PodStatus{Phase: corev1.PodRunning},
 	}
 	for _, c := range containers {

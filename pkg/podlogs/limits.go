@@ -115,6 +115,18 @@ func (l *limits) node(name string) *nodeLimits {
 	return n
 }
 
+// spread divides the follows of a node among the replicas that read its pods.
+func (l *limits) spread(nodeCap, replicas int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.followCap = max(nodeCap/max(replicas, 1), 1)
+	for _, n := range l.nodes {
+		n.mu.Lock()
+		n.cap = min(n.cap, l.followCap)
+		n.mu.Unlock()
+	}
+}
+
 // urgency of a request.
 type urgency int
 

@@ -42,6 +42,9 @@ type Options struct {
 	Marks MarkReader
 	// Namespaces to collect from; empty means all of the cluster.
 	Namespaces []string
+	// Share divides the pods among several replicas. Nil means that all are read
+	// here. With it, Sink may be called by two goroutines at a time.
+	Share Share
 
 	// FollowCap bounds open follows of this process (4000), NodeFollowCap those
 	// of one node (64): each takes one of the 128 inotify instances that the

@@ -71,7 +71,10 @@ type position struct {
 	// done says that the instance has ended and was read to its end.
 	done bool
 	// last says, with done, that the container has no run after this one.
-	last   bool
+	last bool
+	// taken says that the anchor was taken over from another replica: this one's
+	// store does not hold the lines of the anchor's timestamp.
+	taken  bool
 	anchor anchor
 }
 

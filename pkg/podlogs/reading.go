@@ -150,7 +150,7 @@ func (r *reading) submit(pos position) error {
 		p.addMark(model.Mark{Key: r.t.key.mark()})
 		p.addMark(model.Mark{Key: r.t.key.labelsMark()})
 	} else {
-		p.addMark(model.Mark{Key: r.t.key.mark(), Value: pos.encode()})
+		p.addMark(model.Mark{Key: r.t.key.mark(), Value: pos.encodeShared(r.t.epoch)})
 		if r.t.labelsDiffer(r.labels) && !r.labelsSent {
 			p.addMark(model.Mark{Key: r.t.key.labelsMark(), Value: encodeLabels(r.labels)})
 			r.labelsSent = true
@@ -196,8 +196,11 @@ func (r *reading) wait() error {
 		t.mu.Unlock()
 	}
 	if err == nil && !r.read.IsZero() {
+		t.mu.Lock()
 		t.startLate = t.startLate || t.contact.IsZero() && r.late
 		t.contact = r.read
+		t.mu.Unlock()
+		t.c.touched(t.key)
 	}
 	if t.position() != r.start {
 		t.gap = nil // it went before whatever was stored

@@ -275,7 +275,7 @@ func (t *target) mistaken(ctx context.Context, v *containerView, r *reading) (bo
 // rotated unseen: before it was first read, or while nobody looked at it. What
 // was before the target was known at all is no gap.
 func (t *target) late() bool {
-	known := !t.newcomer || t.inst.started.After(t.c.began)
+	known := !t.newcomer || t.inherited || t.inst.started.After(t.c.began)
 	switch {
 	case !known || t.inst.started.IsZero():
 		return false
@@ -289,6 +289,7 @@ func (t *target) late() bool {
 func (t *target) seek(ctx context.Context, v *containerView, r *reading, previous bool, want anchor, since *metav1.Time) (ending, bool, uint32, error) {
 	f := finder{want: want}
 	found, skipped := false, 0
+	group := heldGroup{on: r.cur.taken && r.cur.anchor == want, ts: want.ts}
 	end, err := t.scan(ctx, v, "catchup", &corev1.PodLogOptions{Previous: previous, SinceTime: since}, func(line *rawLine) error {
 		if found {
 			return r.accept(line)
@@ -297,7 +298,13 @@ func (t *target) seek(ctx context.Context, v *containerView, r *reading, previou
 			return nil // the end of a line whose beginning lies before since
 		}
 		skipped++
+		if err := group.add(r, line); err != nil {
+			return err
+		}
 		if found = f.is(line); found {
+			if err := group.accept(r); err != nil {
+				return err
+			}
 			r.lastTS = line.ts
 			r.cur.anchor, r.cur.ord = want, f.ord
 		}
@@ -409,4 +416,48 @@ func isTransient(err error) bool {
 		return in.kind != "container_gone" && in.kind != "file_gone" && in.kind != "runtime" && in.kind != "format"
 	}
 	return true
+}
+
+// heldGroup is the lines of the anchor's timestamp, as far as the anchor, of a
+// target that was taken over: they are stored again. A query takes of equal lines
+// the largest number that one replica holds, so one of them has to hold all.
+type heldGroup struct {
+	on    bool
+	ts    int64
+	lines []record
+	bytes int
+	// full says that they are too many to be held: they are accepted at once, and
+	// stored twice should the anchor turn out to be missing.
+	full bool
+}
+
+// maxHeldGroup bounds the memory of a group. CRI-O gives one timestamp to what
+// it read at once, which is some KiB.
+const maxHeldGroup = 4 << 20
+
+func (g *heldGroup) add(r *reading, line *rawLine) error {
+	if !g.on || line.ts != g.ts {
+		return nil
+	}
+	if g.full {
+		return r.accept(line)
+	}
+	g.lines = append(g.lines, recordOf(line, false))
+	if g.bytes += len(line.text) + 64; g.bytes > maxHeldGroup {
+		g.full = true
+		return g.accept(r)
+	}
+	return nil
+}
+
+// accept adds the lines held.
+func (g *heldGroup) accept(r *reading) error {
+	for _, held := range g.lines {
+		line := held.line()
+		if err := r.accept(&line); err != nil {
+			return err
+		}
+	}
+	g.lines = nil
+	return nil
 }

@@ -54,11 +54,18 @@ type target struct {
 	state        TargetState
 	reason       string
 	lagFrom      int64 // timestamp of the last committed line
+	// epoch is in which the target's pod came to this replica, 0 where nothing is
+	// shared. Set before the goroutine starts.
+	epoch int64
+	// inherited says that another replica may have read the target of which
+	// nothing could be learned. Set before the goroutine starts.
+	inherited bool
 
 	retry backoff
 	// inst is the run being read, contact when its log was last read to the end
 	// before anything of it was stored (startLate: for the first time too late
 	// to know that it was not rotated), newcomer says that no earlier run of the target was read.
+	// Others read the first three under the lock.
 	inst    instance
 	contact time.Time
 	// first is the run's first line, as long as it may not be stored.
@@ -152,6 +159,7 @@ func (t *target) commit(p position) {
 		t.lagFrom = p.anchor.ts
 	}
 	t.mu.Unlock()
+	t.c.touched(t.key)
 }
 
 func (t *target) setState(s TargetState, reason string) {
@@ -424,6 +432,7 @@ func (t *target) finalize(ctx context.Context) bool {
 		_ = sleep(ctx, t.retry.next())
 		return false
 	}
+	t.c.finished(t.key, v.node)
 	return true
 }
 
