@@ -130,7 +130,9 @@ func newDoctorListCmd(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List all checks",
-		Args:  noArgs,
+		Example: `  kubectl logstack doctor list
+  kubectl logstack doctor --explain LS0705   # one of them`,
+		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			var rows [][]string
 			for _, c := range doctor.Checks() {

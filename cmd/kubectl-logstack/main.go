@@ -1,6 +1,6 @@
 // Command kubectl-logstack is the kubectl plugin: it installs the collector,
 // queries the collected logs and explains why logs do not flow. One file holds
-// one command; main.go holds what all share: streams, exit codes, signals.
+// one command; main.go holds what all share: streams, signals, how errors are told.
 package main
 
 import (
@@ -18,15 +18,6 @@ import (
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/kube"
 	"github.com/logstack-dev/kubectl-logstack/pkg/output"
-)
-
-// The exit codes, the same for every command.
-const (
-	exitOK          = 0
-	exitFailed      = 1   // the command did not do what it was asked, or doctor found an error
-	exitUsage       = 2   // a flag, an argument, a query or a file is wrong
-	exitNoConnect   = 3   // the cluster or the collector could not be reached, or refuses
-	exitInterrupted = 130 // Ctrl-C
 )
 
 func main() {

@@ -90,8 +90,8 @@ shipper work with the collector, too: it speaks Loki's API on port 3100.`,
 	return cmd
 }
 
-// shortUsage leaves the two dozen flags of every kubectl command to the help of
-// the root.
+// shortUsage leaves the two dozen flags of every kubectl command, and the exit
+// codes, to the help of the root.
 func shortUsage(template string) string {
 	const from, to = "{{if .HasAvailableInheritedFlags}}", "{{end}}"
 	head, rest, ok := strings.Cut(template, from)
@@ -102,7 +102,7 @@ func shortUsage(template string) string {
 	return head + from + `
 
 --context, --kubeconfig, --namespace and kubectl's other flags work, too:
-{{.Root.DisplayName}} --help lists them.` + to + tail
+{{.Root.DisplayName}} --help lists them, and the exit codes.` + to + "{{if not .HasParent}}\n\nExit codes:\n" + exitCodesHelp() + "{{end}}" + tail
 }
 
 // addGroup adds commands under a heading of the help.
