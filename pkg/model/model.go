@@ -53,6 +53,9 @@ type Batch struct {
 	// log reader does not, because its marks make repeats impossible and two
 	// equal lines in one nanosecond are two lines.
 	DropDuplicates bool
+	// Moved says that the entries were stored elsewhere before: who follows new
+	// entries has seen them there, and does not get them again.
+	Moved bool
 }
 
 // Len counts the entries of all streams.

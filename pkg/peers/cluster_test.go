@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -70,7 +71,9 @@ func newCluster(t testing.TB, n int, options func(i int, o *Options)) []*replica
 	transport := NewTransport()
 	for i := range list {
 		r := &replica{name: fmt.Sprintf("logstack-%d", i), dir: &directory{}}
-		db, err := store.Open(t.TempDir(), store.DefaultOptions())
+		so := store.DefaultOptions()
+		so.DeleteDelay = time.Hour
+		db, err := store.Open(t.TempDir(), so)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -51,10 +51,10 @@
 //
 // # The protocol
 //
-// POST /logstack/v1/peer/<what>, a JSON object as body, [Options.Token] as bearer
-// token. The answer is a run of frames after the eight bytes "LSPEER", 0, 1 (the
-// version). The integers of the header are little-endian; CRC-32C is of the
-// payload as sent.
+// POST /logstack/v1/peer/<what>, a JSON object as body; credentials are those of
+// the API, presented by [Options.Transport]. The answer is a run of frames after
+// the eight bytes "LSPEER", 0, 1 (the version). The integers of the header are
+// little-endian; CRC-32C is of the payload as sent.
 //
 //	+------+-------+----------+----------+---------------------------------+
 //	| kind | flags |  length  |  CRC-32C | payload                         |

@@ -17,6 +17,7 @@ const (
 	frameHeartbeat byte = 'H' // nothing, but the sender lives
 	frameError     byte = 'X' // the text of an error: nothing follows
 	frameEnd       byte = 'E' // all has been sent; a Select's statistics
+	frameHead      byte = 'S' // the head of a request that hands entries over
 )
 
 // Limits of frames.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -22,9 +23,9 @@ const (
 	maxRequest = 4 << 20
 )
 
-// Handler answers the other replicas, below [PathPrefix], and what concerns the
-// replica as a member: /logstack/v1/leave. It reads from the local store only.
-// It checks no token: that is done by whoever serves it.
+// Handler answers the other replicas, below [PathPrefix], and what concerns this
+// one as a member: [LeavePath] and [MembersPath]. It asks no other replica on
+// behalf of one. It checks no credentials: that is done by whoever serves it.
 func (s *Store) Handler() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(what string, h func(w *answer, r *http.Request) error) {
@@ -32,11 +33,21 @@ func (s *Store) Handler() http.Handler {
 	}
 	handle("ping", func(*answer, *http.Request) error { return nil })
 	handle("select", s.serveSelect)
+	handle("tail", s.serveTail)
+	handle("delete", s.serveDelete)
+	handle("deletes", s.serveDeletes)
+	handle("cancel", s.serveCancel)
+	handle("ship", s.serveShip)
+	handle("forget", s.serveForget)
 	handle("names", s.serveList)
 	handle("values", s.serveList)
 	handle("series", s.serveList)
 	handle("volume", s.serveList)
 	handle("extents", s.serveList)
+	mux.HandleFunc("GET "+LeavePath, s.serveLeave)
+	mux.HandleFunc("POST "+LeavePath, s.serveLeave)
+	mux.HandleFunc("GET "+MembersPath, s.serveMembers)
+	mux.HandleFunc("DELETE "+MembersPath, s.serveMembers)
 	return mux
 }
 
@@ -90,7 +101,8 @@ func (a *answer) beat(ctx context.Context) {
 
 // answer sends headers, what h sends, and the end or an error.
 func (s *Store) answer(w http.ResponseWriter, r *http.Request, h func(*answer, *http.Request) error) {
-	r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
+	r.Body = http.MaxBytesReader(w, r.Body, maxShipment)
+	s.heard(r.Header)
 	oldest, newest := s.spanNow()
 	head := w.Header()
 	head.Set("Content-Type", "application/octet-stream")
@@ -122,7 +134,7 @@ func (s *Store) answer(w http.ResponseWriter, r *http.Request, h func(*answer, *
 
 // decodeRequest reads a question.
 func decodeRequest(r *http.Request, into any) error {
-	if err := json.NewDecoder(r.Body).Decode(into); err != nil {
+	if err := json.NewDecoder(io.LimitReader(r.Body, maxRequest)).Decode(into); err != nil {
 		return fmt.Errorf("reading the request: %w", err)
 	}
 	return nil
@@ -147,6 +159,33 @@ func (s *Store) serveSelect(a *answer, r *http.Request) error {
 		return err
 	}
 	a.buf = appendStats(nil, it.Stats())
+	return nil
+}
+
+// serveTail answers with new rows, until the asker leaves or the store is closed.
+func (s *Store) serveTail(a *answer, r *http.Request) error {
+	var w wireTail
+	if err := decodeRequest(r, &w); err != nil {
+		return err
+	}
+	ms, err := fromWire(w.Matchers)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	defer context.AfterFunc(s.closing, cancel)()
+	it, err := s.local.Tail(ctx, model.TailRequest{Matchers: ms, Buffer: w.Buffer})
+	if err != nil {
+		return err
+	}
+	defer it.Close()                                    //nolint:errcheck // of memory only
+	if err := a.send(frameHeartbeat, nil); err != nil { // it is being followed now
+		return err
+	}
+	if err := a.rows(ctx, it); err != nil && s.closing.Err() == nil {
+		return err
+	}
 	return nil
 }
 

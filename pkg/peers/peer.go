@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"sync"
@@ -240,9 +241,11 @@ func (s *Store) post(ctx context.Context, p *peer, what string, body any) (*http
 	if err != nil {
 		return nil, err
 	}
-	text, err := json.Marshal(body)
-	if err != nil {
-		return nil, fmt.Errorf("encoding a request to %s: %w", p.name, err)
+	text, raw := body.(rawBody)
+	if !raw {
+		if text, err = json.Marshal(body); err != nil {
+			return nil, fmt.Errorf("encoding a request to %s: %w", p.name, err)
+		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(url, "/")+PathPrefix+what, bytes.NewReader(text))
@@ -251,8 +254,16 @@ func (s *Store) post(ctx context.Context, p *peer, what string, body any) (*http
 		return nil, fmt.Errorf("building a request to %s: %w", p.name, err)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	s.authorize(req)
-	timer := time.AfterFunc(s.opts.Timeout, func() { cancel(errTimeout) })
+	if raw {
+		req.Header.Set("Content-Type", "application/octet-stream")
+	}
+	req.Header.Set(headerReplica, s.opts.Name)
+	req.Header.Set(headerInstance, s.instance)
+	req.Header.Set(headerState, s.leave.state())
+	timer := time.AfterFunc(dialTimeout, func() { cancel(errTimeout) })
+	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { timer.Reset(s.opts.Timeout) },
+	}))
 	resp, err := s.client.Do(req)
 	timer.Stop()
 	if err == nil {
@@ -267,16 +278,6 @@ func (s *Store) post(ctx context.Context, p *peer, what string, body any) (*http
 	}
 	resp.Body = &cancelBody{resp.Body, cancel}
 	return resp, nil
-}
-
-// authorize adds the token, if there is one.
-func (s *Store) authorize(req *http.Request) {
-	if s.opts.Token == nil {
-		return
-	}
-	if t := s.opts.Token(); t != "" {
-		req.Header.Set("Authorization", "Bearer "+t)
-	}
 }
 
 // accept reads the headers of an answer. It closes the body of one that is of no use.

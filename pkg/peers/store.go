@@ -47,11 +47,9 @@ type Local interface {
 type Options struct {
 	// Name is this replica's. Required.
 	Name string
-	// Transport sends requests to peers. Default: one of its own.
+	// Transport sends requests to peers, and presents the credentials that they
+	// ask for. Default: one of its own.
 	Transport http.RoundTripper
-	// Token is presented to peers as bearer token, "" is none. It is called for
-	// every request.
-	Token func() string
 	// Timeout is how long the beginning of an answer may take, Idle how long a peer
 	// may be silent in the middle of one. Defaults 5 s and 15 s.
 	Timeout, Idle time.Duration
@@ -60,6 +58,9 @@ type Options struct {
 	// Span returns the timestamps of the first and last entry of the local store,
 	// both 0 without any. Default: not known.
 	Span func() (oldest, newest int64)
+	// OnLeave stops what collects entries at this replica, before they are handed
+	// over for good; it may be called again after a failure. Default: nothing.
+	OnLeave func(ctx context.Context) error
 	// Logger receives what is of interest to an operator. Default: discard.
 	Logger *slog.Logger
 	// Registerer takes the metrics. Default: none.
@@ -68,8 +69,8 @@ type Options struct {
 	Now func() time.Time
 }
 
-// dialTimeout bounds the making of a connection: inside a cluster it takes
-// milliseconds, or does not happen.
+// dialTimeout bounds the making of a connection, TLS included: inside a cluster
+// it takes milliseconds, or does not happen.
 const dialTimeout = time.Second
 
 func (o Options) withDefaults() Options {
@@ -94,7 +95,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// NewTransport returns a transport for peers. The caller may set its TLS.
+// NewTransport returns a transport for peers that ask for no credentials.
 func NewTransport() *http.Transport {
 	return &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext,
@@ -108,7 +109,7 @@ func NewTransport() *http.Transport {
 }
 
 // Store reads from all replicas and writes to its own. It is safe for concurrent
-// use. It holds connections, but nothing that has to be closed.
+// use. Close ends what it does for others.
 type Store struct {
 	local     Local
 	directory Directory
@@ -118,22 +119,29 @@ type Store struct {
 	metrics   *metrics
 	instance  string // a random number of this process
 
+	closing context.Context // ends with Close
+	close   context.CancelFunc
+
 	mu    sync.Mutex
 	peers map[string]*peer
 	span  spanCache
 	leave leaving
+
+	receiving sync.Mutex // held while entries of another replica are taken over
 }
 
 // knownPrefix begins the marks that remember peers.
 const knownPrefix = "peers/known/"
 
-// New puts a Store around a local one.
+// New puts a Store around a local one. Without a directory it knows no peers but
+// those that are remembered.
 func New(local Local, d Directory, o Options) *Store {
 	o = o.withDefaults()
 	s := &Store{
 		local: local, directory: d, opts: o, log: o.Logger, client: &http.Client{Transport: o.Transport},
 		metrics: newMetrics(o.Registerer), instance: fmt.Sprintf("%016x", rand.Uint64()), peers: map[string]*peer{},
 	}
+	s.closing, s.close = context.WithCancel(context.Background())
 	for key, value := range local.Marks(knownPrefix) {
 		p := &peer{name: strings.TrimPrefix(key, knownPrefix)}
 		if err := json.Unmarshal(value, &p.known); err != nil {
@@ -150,7 +158,10 @@ func New(local Local, d Directory, o Options) *Store {
 // others returns the peers that have to be asked, sorted by name: those of the
 // directory and those that are remembered to hold entries.
 func (s *Store) others() []*peer {
-	listed := s.directory.Peers()
+	var listed []Peer
+	if s.directory != nil {
+		listed = s.directory.Peers()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(listed) == 0 && len(s.peers) == 0 {
@@ -211,11 +222,11 @@ func (s *Store) origins(peers []*peer) []*origin {
 	return out
 }
 
+// Close ends the tails of other replicas. Everything else ends with its request.
+func (s *Store) Close() { s.close() }
+
 // doubled counts rows that were left out because another replica has them too.
 func (s *Store) doubled(n int) { s.metrics.doubled.Add(float64(n)) }
-
-// Append stores a batch at this replica.
-func (s *Store) Append(ctx context.Context, b *model.Batch) error { return s.local.Append(ctx, b) }
 
 // Flush writes what this replica has in memory to blocks; others do so in their
 // own time.

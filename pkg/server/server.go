@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -168,6 +169,7 @@ type Server struct {
 	opts    Options
 	log     *slog.Logger
 	handler http.Handler
+	mux     *http.ServeMux
 	metrics *metrics
 	decoder *lokiapi.Decoder
 	queries *semaphore.Weighted // one per running query
@@ -241,6 +243,16 @@ func (s *Server) Drain(ctx context.Context) error {
 	}
 }
 
+// Mount serves a pattern of http.ServeMux by a handler that is not ours, behind
+// the same credentials as everything else. It may be called at any time.
+func (s *Server) Mount(pattern string, h http.Handler) {
+	_, route, ok := strings.Cut(pattern, " ")
+	if !ok {
+		route = pattern
+	}
+	s.mux.Handle(pattern, s.wrap(route, h))
+}
+
 // Handler is the root handler.
 func (s *Server) Handler() http.Handler { return s.handler }
 
@@ -273,6 +285,7 @@ type handlerFunc func(w http.ResponseWriter, r *http.Request, b *backend) error
 // routes lists every path that is served.
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
+	s.mux = mux
 	compress, err := gzhttp.NewWrapper(gzhttp.MinSize(1024), gzhttp.CompressionLevel(gzip.BestSpeed))
 	if err != nil {
 		panic(err) // the options are constants

@@ -25,6 +25,7 @@ type commitGroup struct {
 type pendingBatch struct {
 	streams []pendingStream
 	marks   []model.Mark
+	moved   bool // model.Batch.Moved
 }
 
 type pendingStream struct {
@@ -211,7 +212,7 @@ func (db *DB) encode(g *commitGroup, b *model.Batch) (bool, error) {
 	for _, m := range b.Marks {
 		db.enc.Mark(m)
 	}
-	p.marks = b.Marks
+	p.marks, p.moved = b.Marks, b.Moved
 	if db.enc.Empty() {
 		return false, nil
 	}
@@ -368,7 +369,9 @@ func (db *DB) apply(g *commitGroup) {
 			s.stream.Add(s.entries)
 		}
 		db.applyMarks(b.marks)
-		db.tails.publish(b.streams)
+		if !b.moved {
+			db.tails.publish(b.streams)
+		}
 	}
 	db.revisions.appended(g.batches)
 	db.mu.Lock()
