@@ -22,21 +22,21 @@ func configChecks() []Check {
 	return []Check{
 		{
 			Code: "LS0701", Severity: Error, Title: "the configuration has no mistake of syntax",
-			Explain: "Alloy's own parser, and YAML's, say where a configuration breaks. In the values of the alloy chart there is a trap before that: alloy.configMap.content goes through Helm's tpl, which eats the {{ }} of a template stage.",
+			Explain: "Alloy's own parser, and those of YAML and TOML, say where a configuration breaks; fields without which Vector or Fluent Bit do not start are named as well. In the values of the alloy chart there is a trap before that: alloy.configMap.content goes through Helm's tpl, which eats the {{ }} of a template stage.",
 			Fix:     "mend the line that the finding names; in chart values write {{ \"{{\" }} for {{",
 			Needs:   needs, Applies: hasCollectors, Run: onConfigs(syntaxMistakes),
 		},
 		{
 			Code: "LS0702", Severity: Error, Title: "every component that is named is defined",
-			Explain: "A reference in targets or forward_to to a component that the file does not define makes Alloy refuse the whole configuration: it goes on with the old one, or does not start.",
+			Explain: "A reference in targets or forward_to (Alloy) or inputs (Vector) to a component that the file does not define makes the collector refuse the whole configuration: it goes on with the old one, or does not start.",
 			Fix:     "define the component, or correct its name",
-			Needs:   needs, Applies: hasAlloy, Run: onConfigs(undefinedReferences),
+			Needs:   needs, Applies: hasGraph, Run: onConfigs(undefinedReferences),
 		},
 		{
 			Code: "LS0703", Severity: Error, Title: "every source leads to a writer",
-			Explain: "Lines of a source whose forward_to ends nowhere are read and thrown away. Components that nobody reads do nothing.",
-			Fix:     "set forward_to to the receiver of a loki.process or loki.write component",
-			Needs:   needs, Applies: hasAlloy, Run: onConfigs(deadEnds),
+			Explain: "Lines of a source whose way ends nowhere are read and thrown away: a forward_to that leads to no loki.write (Alloy), a source in nobody's inputs (Vector), a tag that no output matches (Fluent Bit). Components that nobody reads do nothing.",
+			Fix:     "Alloy: set forward_to to the receiver of a loki.process or loki.write component; Vector: name the source in the inputs of a sink; Fluent Bit: Match the tag",
+			Needs:   needs, Applies: hasGraph, Run: onConfigs(deadEnds),
 		},
 		{
 			Code: "LS0705", Severity: Error, Title: "replacements refer to groups that exist",
@@ -103,12 +103,12 @@ func configChecks() []Check {
 
 func hasCollectors(s *snapshot.Snapshot) bool { return len(s.Collectors()) > 0 }
 
-// hasAlloy: the way of lines through the other products' configurations is not
-// examined; a check of it has nothing to look at there.
-func hasAlloy(s *snapshot.Snapshot) bool {
+// hasGraph: the way of lines through the configurations of some products is not
+// examined, nor through a part of one; a check of it has nothing to look at there.
+func hasGraph(s *snapshot.Snapshot) bool {
 	return slices.ContainsFunc(s.Collectors(), func(c *snapshot.Collector) bool {
 		cfg := conf.Parse(string(c.Product), c.Config.Content)
-		return c.Err != nil || cfg != nil && (cfg.Alloy != nil || len(cfg.Errors) > 0)
+		return c.Err != nil || cfg != nil && (cfg.Alloy != nil || cfg.Graphed || len(cfg.Errors) > 0)
 	})
 }
 
@@ -189,6 +189,12 @@ func syntaxMistakes(c collectorCtx) []Finding {
 		}
 		out = append(out, Finding{Status: Error, Ref: c.at(d.Pos), Detail: d.Message, Fix: mendLine(c.Config.Content, d.Pos.Line), Explains: []string{"LS0714", "LS0401"}})
 	}
+	for _, d := range c.cfg.Mistakes {
+		if len(c.cfg.Errors) > 0 {
+			break // they may follow from it
+		}
+		out = append(out, Finding{Status: Error, Ref: c.at(d.Pos), Detail: d.Message, Fix: "add what is missing: " + strings.TrimSpace(lineNo(c.Config.Content, d.Pos.Line)), Explains: []string{"LS0401"}})
+	}
 	if c.Release != nil && c.Release.Chart == "alloy" {
 		if i := strings.Index(c.Config.Content, "{{"); i >= 0 && !strings.Contains(c.Config.Content, `{{ "{{" }}`) && !strings.Contains(c.Config.Content, "{{`") && !strings.Contains(c.Config.Content, "{{ `") && !helmExpression(c.Config.Content[i:]) {
 			line := strings.TrimSpace(lineAt(c.Config.Content, i))
@@ -227,11 +233,34 @@ func lineNo(text string, n int) string {
 	return lines[n-1]
 }
 
-func undefinedReferences(c collectorCtx) []Finding {
-	if c.cfg.Alloy == nil || c.cfg.Alloy.Custom {
-		return nil
+// inParts says whether the same workload has more configurations of its product:
+// Vector reads all of a directory as one.
+func (c collectorCtx) inParts() bool {
+	n := 0
+	for _, o := range c.s.Collectors() {
+		if c.Component != nil && o.Component == c.Component || c.Component == nil && o.Component == nil && o.Product == c.Product && o.Config.Ref.Kind != "" && o.Config.Ref.Object() == c.Config.Ref.Object() {
+			n++
+		}
 	}
+	return n > 1
+}
+
+func undefinedReferences(c collectorCtx) []Finding {
 	var out []Finding
+	if !c.inParts() {
+		for _, d := range c.cfg.Dangling {
+			f := Finding{Status: Error, Ref: c.at(d.Pos), Detail: fmt.Sprintf("%s of %s names %s, which is not defined", d.Attribute, d.In, d.Name), Fix: "define " + d.Name, Explains: []string{"LS0401"}}
+			if near := nearest(d.Name, d.Defined); near != "" {
+				f.Fix = "did you mean " + near + "?"
+			} else if len(d.Defined) > 0 {
+				f.Fix += ", or name one of: " + strings.Join(d.Defined, ", ")
+			}
+			out = append(out, f)
+		}
+	}
+	if c.cfg.Alloy == nil || c.cfg.Alloy.Custom {
+		return out
+	}
 	for _, u := range c.cfg.Alloy.Undefined {
 		f := Finding{Status: Error, Ref: c.at(u.Pos), Detail: fmt.Sprintf("%s of %s names %s, which is not defined", u.Attribute, u.In, u.ID), Explains: []string{"LS0714"}}
 		f.Fix = "define " + u.ID
@@ -255,6 +284,17 @@ func nearest(word string, candidates []string) string {
 }
 
 func deadEnds(c collectorCtx) []Finding {
+	if len(c.cfg.Loose) > 0 && len(c.cfg.Dangling) == 0 && !c.inParts() {
+		var out []Finding
+		for _, l := range c.cfg.Loose {
+			f := Finding{Status: Warning, Ref: c.at(l.Pos), Detail: l.Why, Fix: l.Fix}
+			if l.Lost {
+				f.Status, f.Detail, f.Explains = Error, l.Why+": its lines are read and thrown away", []string{"LS1003"}
+			}
+			out = append(out, f)
+		}
+		return out
+	}
 	a := c.cfg.Alloy
 	if a == nil || a.Custom || len(c.cfg.Errors) > 0 || len(a.Undefined) > 0 {
 		return nil
@@ -363,7 +403,7 @@ func literalSecrets(c collectorCtx) []Finding {
 
 // manyValues are labels, and meta labels, that have as many values as there
 // are pods or requests.
-var manyValues = []string{"pod_ip", "ip", "uid", "pod_uid", "container_id", "trace_id", "traceid", "traceID", "span_id", "request_id", "requestid", "filename", "timestamp", "user_id"}
+var manyValues = []string{"pod_ip", "ip", "uid", "pod_uid", "pod_id", "docker_id", "container_id", "trace_id", "traceid", "traceID", "span_id", "request_id", "requestid", "filename", "timestamp", "user_id"}
 
 var manyValuesMeta = []string{"__meta_kubernetes_pod_uid", "__meta_kubernetes_pod_ip", "__meta_kubernetes_pod_container_id", "__address__"}
 
@@ -379,6 +419,10 @@ func labelExplosion(c collectorCtx) []Finding {
 		if slices.Contains(manyValuesMeta, string(r.Config.SourceLabels[0])) && len(r.Config.SourceLabels) == 1 {
 			say(r.Pos, r.Config.TargetLabel, "a value of its own for every start of a pod ("+string(r.Config.SourceLabels[0])+")")
 		}
+	}
+	for _, l := range c.cfg.Wholesale {
+		out = append(out, Finding{Status: Warning, Ref: c.at(l.Pos), Detail: fmt.Sprintf("%s of %s makes every label of a pod a label of the stream: a rollout (pod-template-hash) begins new streams for all of them", l.Value, l.Key),
+			Fix: "name the few labels that you select by: namespace, app, container"})
 	}
 	for _, l := range c.cfg.Labels {
 		if slices.Contains(manyValues, l.Value) {

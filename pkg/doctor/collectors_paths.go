@@ -317,8 +317,9 @@ func unparsedLines(c collectorCtx) []Finding {
 		for _, p := range filePaths(c, &src) {
 			if strings.HasPrefix(p.Value, "/var/log/pods") || strings.HasPrefix(p.Value, "/var/log/containers") {
 				fix := "stage.cri {} in a loki.process between " + src.Component + " and the writer"
-				if c.Product != snapshot.Alloy {
-					fix = map[snapshot.Product]string{snapshot.Promtail: "pipeline_stages: [{cri: {}}]", snapshot.FluentBit: "multiline.parser docker, cri"}[c.Product]
+				if c.Product != snapshot.Alloy && c.Product != snapshot.GrafanaAgent {
+					fix = map[snapshot.Product]string{snapshot.Promtail: "pipeline_stages: [{cri: {}}]", snapshot.FluentBit: "multiline.parser docker, cri",
+						snapshot.Vector: "type: kubernetes_logs in place of file: it parses the format, and knows the pods"}[c.Product]
 				}
 				out = append(out, Finding{Status: Warning, Ref: c.at(src.Pos), Detail: src.Component + " stores the runtime's prefix (timestamp, stream, flag) as part of every line", Fix: fix})
 				break

@@ -59,7 +59,7 @@ func traffic(s *snapshot.Snapshot) []target {
 				continue
 			}
 			t := fromURL(e.URL, u)
-			t.namespace, t.who, t.push, t.base = c.Namespace, c.Title()+" "+e.Component, e.Loki && !e.BaseURL, e.BaseURL
+			t.namespace, t.who, t.push, t.base = c.Namespace, whose(c)+e.Component, e.Loki && !e.BaseURL, e.BaseURL
 			t.ref = collectorCtx{s, c, cfg}.at(e.Pos)
 			t.symptoms = append(complaintsIn(c.Namespace, "no-such-host", "refused", "timeout", "not-found"), "LS1003", "LS1005", "LS0515")
 			if c.Component != nil {
@@ -78,6 +78,15 @@ func traffic(s *snapshot.Snapshot) []target {
 		}
 	}
 	return out
+}
+
+// whose names a collector before one of its parts; a bare file is in the place
+// of the finding anyway.
+func whose(c *snapshot.Collector) string {
+	if c.Component == nil && c.Release == nil && c.Config.Ref.Kind == "" {
+		return ""
+	}
+	return c.Title() + " "
 }
 
 // fromURL keeps the URL as written, but for a password: reports quote it.

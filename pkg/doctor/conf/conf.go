@@ -114,9 +114,35 @@ type Literal struct {
 	Key   string
 }
 
+// Dangling is a name that nothing defines.
+type Dangling struct {
+	Pos           Pos
+	In, Attribute string // which component names it, and where
+	Name          string
+	Defined       []string // what could be meant
+}
+
+// LooseEnd is a component whose lines go nowhere, or that gets none.
+type LooseEnd struct {
+	Pos       Pos
+	Component string
+	Why, Fix  string
+	// Lost says that lines are read and thrown away.
+	Lost bool
+}
+
 // Config is a configuration in terms that the products share.
 type Config struct {
-	Errors    []Diagnostic
+	// Errors are mistakes of syntax: nothing else is known then. Mistakes are
+	// what the product refuses although it can be read.
+	Errors, Mistakes []Diagnostic
+	// Graphed says that Dangling and Loose were looked for: in Vector's and
+	// Fluent Bit's configurations that are all in one text.
+	Graphed  bool
+	Dangling []Dangling
+	Loose    []LooseEnd
+	// Wholesale are label names that stand for all labels of a pod.
+	Wholesale []Literal
 	Endpoints []Endpoint
 	Sources   []Source
 	// Labels are those that become stream labels by stages.

@@ -15,17 +15,22 @@ var yamlLine = regexp.MustCompile(`line (\d+)`)
 func (c *Config) parseYAML(text string) *yaml.Node {
 	var doc yaml.Node
 	if err := yaml.Unmarshal([]byte(text), &doc); err != nil {
-		d := Diagnostic{Message: strings.TrimPrefix(err.Error(), "yaml: ")}
-		if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
-			d.Pos.Line, _ = strconv.Atoi(m[1])
-		}
-		c.Errors = append(c.Errors, d)
+		c.Errors = append(c.Errors, yamlDiagnostic(err))
 		return nil
 	}
 	if doc.Kind == yaml.DocumentNode && len(doc.Content) == 1 {
 		return doc.Content[0]
 	}
 	return nil
+}
+
+// yamlDiagnostic finds the line in the text of an error: the parser has no other place for it.
+func yamlDiagnostic(err error) Diagnostic {
+	d := Diagnostic{Message: strings.TrimPrefix(err.Error(), "yaml: ")}
+	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
+		d.Pos.Line, _ = strconv.Atoi(m[1])
+	}
+	return d
 }
 
 // get walks mappings; nil when the way ends.
@@ -168,47 +173,6 @@ func yamlRule(component string, n *yaml.Node) Rule {
 	}
 	modulus, _ := strconv.ParseUint(str(n, "modulus"), 10, 64)
 	return newRule(r, labels, str(n, "separator"), str(n, "action"), str(n, "target_label"), modulus, sep != nil, repl != nil)
-}
-
-func parseVector(text string) *Config {
-	c := &Config{}
-	root := c.parseYAML(text)
-	sinks := get(root, "sinks")
-	for i := 0; sinks != nil && i+1 < len(sinks.Content); i += 2 {
-		name, s := sinks.Content[i].Value, sinks.Content[i+1]
-		kind := str(s, "type")
-		for _, key := range []string{"endpoint", "endpoints", "uri", "address"} {
-			for _, u := range scalars(get(s, key)) {
-				if u.Kind != yaml.ScalarNode {
-					continue
-				}
-				e := Endpoint{URL: u.Value, Pos: at(u), Component: "sinks." + name, Loki: kind == "loki", BaseURL: true, Dynamic: dynamic(u.Value), Tenant: str(s, "tenant_id") != "", Auth: get(s, "auth") != nil}
-				c.Endpoints = append(c.Endpoints, e)
-			}
-		}
-		if l := get(s, "labels"); kind == "loki" && l != nil {
-			for j := 0; j+1 < len(l.Content); j += 2 {
-				c.Labels = append(c.Labels, Literal{Value: l.Content[j].Value, Pos: at(l.Content[j]), Key: "sinks." + name})
-			}
-		}
-	}
-	sources := get(root, "sources")
-	for i := 0; sources != nil && i+1 < len(sources.Content); i += 2 {
-		name, s := sources.Content[i].Value, sources.Content[i+1]
-		switch str(s, "type") {
-		case "kubernetes_logs":
-			c.Sources = append(c.Sources, Source{Kind: File, Component: "sources." + name, Pos: at(sources.Content[i]), Globs: true, Parses: true, SelfLimited: true, Reaches: true,
-				Chains: []Chain{{Paths: []string{"/var/log/pods/**/*.log"}, Pos: at(s), PathPos: at(s)}}})
-		case "file":
-			src := Source{Kind: File, Component: "sources." + name, Pos: at(sources.Content[i]), Globs: true, Parses: true, SelfLimited: true, Reaches: true}
-			for _, p := range items(get(s, "include")) {
-				src.Chains = append(src.Chains, Chain{Paths: []string{p.Value}, Pos: at(p), PathPos: at(p)})
-			}
-			c.Sources = append(c.Sources, src)
-		}
-	}
-	c.secretsIn(root, "")
-	return c
 }
 
 func parseOTel(text string) *Config {

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/conf"
 )
 
 // Collector is the configuration of a log collector, with what is known about
@@ -118,6 +120,18 @@ func productOfConfig(name, text string) Product {
 		return Alloy
 	case strings.HasSuffix(base, ".conf") && (strings.Contains(text, "[OUTPUT]") || strings.Contains(text, "[output]") || strings.Contains(text, "[INPUT]") || strings.Contains(text, "[SERVICE]")):
 		return FluentBit
+	case strings.HasSuffix(base, ".toml"):
+		// A Vector configuration that does not parse is still one.
+		if n, err := conf.VectorTree(text); err == nil && productOfTree(n) == Vector || err != nil && strings.Contains(text, "[sinks.") {
+			return Vector
+		}
+		return ""
+	case strings.HasSuffix(base, ".json") && strings.HasPrefix(strings.TrimSpace(text), "{"):
+		n, err := conf.VectorTree(text) // with tabs, it is no YAML
+		if err != nil || n == nil {
+			return ""
+		}
+		return productOfTree(n)
 	case strings.HasSuffix(base, ".yaml"), strings.HasSuffix(base, ".yml"), strings.HasSuffix(base, ".json"):
 		n, err := ParseYAML(text)
 		if err != nil {

@@ -140,7 +140,7 @@ func unwrapped(err error) error {
 // known says whether a file of a directory is worth opening.
 func known(path string) bool {
 	switch filepath.Ext(path) {
-	case ".yaml", ".yml", ".json", ".alloy", ".river", ".conf":
+	case ".yaml", ".yml", ".json", ".alloy", ".river", ".conf", ".toml":
 		return true
 	}
 	return false
@@ -166,14 +166,14 @@ func (l *fileLoader) read(path string, named bool) error {
 // is not understood there gets a note instead of an error.
 func (l *fileLoader) file(name string, text []byte, named bool) error {
 	content := string(text)
-	switch p := productOfConfig(name, content); p {
-	case Alloy, FluentBit:
-		if !strings.HasSuffix(name, ".yaml") && !strings.HasSuffix(name, ".yml") && !strings.HasSuffix(name, ".json") {
-			l.config(p, FileText(name, content))
-			return nil
-		}
-	}
-	if strings.HasSuffix(name, ".conf") || strings.HasSuffix(name, ".toml") {
+	p := productOfConfig(name, content)
+	switch ext := filepath.Ext(name); {
+	case p == Vector && (ext == ".toml" || ext == ".json"), (p == Alloy || p == FluentBit) && ext != ".yaml" && ext != ".yml" && ext != ".json":
+		l.config(p, FileText(name, content))
+		return nil
+	case ext == ".toml" && !named:
+		return nil // every Rust and Python project has some
+	case ext == ".conf" || ext == ".toml":
 		return l.unknown(name, named, "it is no configuration that doctor knows")
 	}
 	if name == "stdin" && looksLikeAlloy(content) {

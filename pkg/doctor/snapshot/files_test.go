@@ -39,6 +39,10 @@ func TestRecognised(t *testing.T) {
 		"fluent bit":  {"fluent-bit.conf", "[SERVICE]\n  Flush 1\n", FluentBit},
 		"fluent yaml": {"fb.yaml", "pipeline: {inputs: [], outputs: [{name: loki}]}\n", FluentBit},
 		"vector":      {"vector.yaml", "sources: {}\nsinks: {}\n", Vector},
+		"vector toml": {"vector.toml", "# x\n[sources.k]\ntype = \"kubernetes_logs\"\n[sinks.l]\ninputs = [\"k\"]\n", Vector},
+		"broken toml": {"vector.toml", "[sources.k]\n[sinks.l]\ninputs = [\n", Vector},
+		"vector json": {"vector.json", "{\n\t\"sources\": {\"k\": {}},\n\t\"sinks\": {}\n}\n", Vector},
+		"vector map":  {"cm.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {vector.toml: \"[sources.a]\\n[sinks.b]\\n\"}\n", Vector},
 		"otel":        {"otel.yaml", "receivers: {}\nexporters: {}\nservice: {}\n", OTel},
 		"configmap":   {"cm.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {config.alloy: \"logging { }\"}\n", Alloy},
 		"secret":      {"s.yaml", "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nstringData: {promtail.yaml: \"{clients: [], positions: {}}\"}\n", Promtail},
@@ -52,6 +56,18 @@ func TestRecognised(t *testing.T) {
 	s, err := offline(t, FileOptions{Stdin: strings.NewReader("loki.write \"x\" {\n}\n")}, "-")
 	if err != nil || len(s.Collectors()) != 1 || s.Collectors()[0].Config.Ref.File != "stdin" {
 		t.Errorf("stdin: %v", err)
+	}
+}
+
+// TestForeignTOML: in a directory, the TOML of other tools is nobody's business;
+// named, it is a mistake.
+func TestForeignTOML(t *testing.T) {
+	file := write(t, "Cargo.toml", "[package]\nname = \"x\"\n")
+	if s, err := offline(t, FileOptions{}, filepath.Dir(file)); err != nil || len(s.Notes) > 0 {
+		t.Errorf("%v %v", s.Notes, err)
+	}
+	if _, err := offline(t, FileOptions{}, file); err == nil || !strings.Contains(err.Error(), "no configuration that doctor knows") {
+		t.Error(err)
 	}
 }
 
