@@ -14,9 +14,11 @@ import (
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
 
-// ownerInterval is how often the owner and missing permissions are asked for.
 const (
-	ownerInterval  = time.Second
+	// ownerInterval is how often the owner is asked for.
+	ownerInterval = time.Second
+	// accessInterval is how often missing permissions are asked for in the long
+	// run; at first sooner: those just granted take effect in a moment.
 	accessInterval = time.Minute
 )
 

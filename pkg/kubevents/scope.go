@@ -76,16 +76,18 @@ func (s *scope) adoptSeen(uid string, e seen) {
 
 // run lists and watches until ctx ends.
 func (s *scope) run(ctx context.Context) {
-	failures := 0
+	failures, refusals := 0, 0
 	for ctx.Err() == nil {
 		if !s.c.opts.Owner() {
 			_ = sleep(ctx, ownerInterval)
 			continue
 		}
 		if !s.permitted(ctx) {
-			_ = sleep(ctx, accessInterval)
+			_ = sleep(ctx, min(ownerInterval<<min(refusals, 10), accessInterval))
+			refusals++
 			continue
 		}
+		refusals = 0
 		begin := time.Now()
 		err := s.whileOwner(ctx)
 		if time.Since(begin) > backoffMax {

@@ -16,6 +16,9 @@ const (
 	// about it come a little later.
 	departedFor = 10 * time.Minute
 	maxDeparted = 2048
+	// forbiddenPause is the least time between requests for a log that is
+	// refused for want of a right.
+	forbiddenPause = 30 * time.Second
 )
 
 // NewAPI makes the API of a cluster, for Options.API and for others who list,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -314,6 +315,9 @@ func (t *target) recover(ctx context.Context, v *containerView, err error) {
 		return
 	}
 	wait := t.retry.next()
+	if open != nil && open.kind == openForbidden && t.retry.failures > 3 {
+		wait = forbiddenPause + rand.N(forbiddenPause) // somebody has to grant it first
+	}
 	t.setState(StateRetrying, firstWords(err.Error()))
 	if !errors.Is(err, errEOF) {
 		t.c.log.warn("read "+t.key.String(), "reading a container's log failed; it will be tried again from the last stored line",

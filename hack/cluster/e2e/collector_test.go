@@ -41,7 +41,14 @@ type collector struct {
 // URL ("" for the server itself) and starts it.
 func newCollector(t testing.TB, server string, args ...string) *collector {
 	t.Helper()
-	kubeconfig, err := shared.ServiceAccount(t.Context(), rig.ServiceAccount{Name: "e2e-" + namespaceOf(t), Server: server})
+	return newCollectorAs(t, rig.ServiceAccount{Server: server}, args...)
+}
+
+// newCollectorAs is newCollector with other rights than those of the manifests.
+func newCollectorAs(t testing.TB, sa rig.ServiceAccount, args ...string) *collector {
+	t.Helper()
+	sa.Name = "e2e-" + namespaceOf(t)
+	kubeconfig, err := shared.ServiceAccount(t.Context(), sa)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,6 +70,10 @@ func buildCollector(ctx context.Context) error {
 }
 
 func startRig(ctx context.Context, dir string) (err error) {
-	shared, err = rig.Start(ctx, rig.Options{Dir: filepath.Join(dir, "rig"), Log: os.Stderr})
+	args, err := auditArgs(dir)
+	if err != nil {
+		return err
+	}
+	shared, err = rig.Start(ctx, rig.Options{Dir: filepath.Join(dir, "rig"), Log: os.Stderr, APIServerArgs: args})
 	return err
 }

@@ -30,6 +30,9 @@ type ServiceAccount struct {
 	Name      string // "logstack-collector" when empty
 	// Rules are granted in the whole cluster; nil means [CollectorRules].
 	Rules []rbacv1.PolicyRule
+	// Namespaces restricts the rules to these, which are created when missing:
+	// a Role in each, and no ClusterRole.
+	Namespaces []string
 	// Server is the URL to put into the kubeconfig, for a [Proxy]; empty means
 	// the API server itself.
 	Server string
@@ -74,6 +77,14 @@ func (r *Rig) ServiceAccount(ctx context.Context, sa ServiceAccount) (string, er
 
 func (r *Rig) grant(ctx context.Context, sa ServiceAccount) error {
 	name := sa.Namespace + "-" + sa.Name
+	if len(sa.Namespaces) > 0 {
+		for _, ns := range sa.Namespaces {
+			if err := r.grantIn(ctx, ns, name, sa); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: sa.Rules}
 	roles := r.client.RbacV1().ClusterRoles()
 	_, err := roles.Create(ctx, role, metav1.CreateOptions{})
@@ -86,6 +97,31 @@ func (r *Rig) grant(ctx context.Context, sa ServiceAccount) error {
 	_, err = r.client.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: sa.Namespace, Name: sa.Name}},
+	}, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		return nil
+	}
+	return err
+}
+
+// grantIn gives the rights in one namespace.
+func (r *Rig) grantIn(ctx context.Context, namespace, name string, sa ServiceAccount) error {
+	if err := r.ensureNamespace(ctx, namespace); err != nil {
+		return err
+	}
+	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: sa.Rules}
+	roles := r.client.RbacV1().Roles(namespace)
+	_, err := roles.Create(ctx, role, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		_, err = roles.Update(ctx, role, metav1.UpdateOptions{})
+	}
+	if err != nil {
+		return err
+	}
+	_, err = r.client.RbacV1().RoleBindings(namespace).Create(ctx, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: sa.Namespace, Name: sa.Name}},
 	}, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {
