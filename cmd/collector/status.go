@@ -52,6 +52,7 @@ func (p *parts) status() map[string]any {
 // storeStatus is the JSON of the store's state; fields are only ever added.
 type storeStatus struct {
 	Dir            string     `json:"dir"`
+	Format         int        `json:"format"`
 	Entries        int64      `json:"entries"`
 	HeadEntries    int64      `json:"headEntries"`
 	HeadStreams    int64      `json:"headStreams"`
@@ -71,7 +72,7 @@ type storeStatus struct {
 
 func newStoreStatus(s store.Status) storeStatus {
 	out := storeStatus{
-		Dir: s.Dir, Entries: s.HeadEntries + s.BlockEntries,
+		Dir: s.Dir, Format: s.Format, Entries: s.HeadEntries + s.BlockEntries,
 		HeadEntries: s.HeadEntries, HeadStreams: s.HeadStreams, HeadBytes: s.HeadBytes,
 		Blocks: s.Blocks, RawBytes: s.RawBytes, BlockBytes: s.BlockBytes, WALBytes: s.WALBytes, DiskBytes: s.DiskBytes(),
 		PendingDeletes: s.PendingDeletes, DiskFull: s.DiskFull, Damaged: s.BadChunkBlocks + s.WALDamage,

@@ -55,6 +55,7 @@ type DB struct {
 
 	manifestMu sync.Mutex // guards the following
 	manifest   *manifest
+	diskFormat atomic.Int32 // version of the manifest on disk
 
 	mu     sync.RWMutex // guards the following: what readers see
 	active *head.Head

@@ -105,6 +105,7 @@ func (db *DB) loadManifest() error {
 		return err
 	}
 	db.manifest = m
+	db.diskFormat.Store(int32(m.Version))
 	return nil
 }
 
@@ -140,6 +141,7 @@ func (db *DB) writeManifest(m *manifest) error {
 	if err != nil {
 		return diskFull(db.dir, &unsureError{fmt.Errorf("store: replace %s: %w", manifestFile, err)})
 	}
+	db.diskFormat.Store(int32(m.Version))
 	return nil
 }
 

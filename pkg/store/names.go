@@ -29,6 +29,10 @@ const (
 	formatPrefix    = "logstack-store "
 )
 
+// FormatVersion is the newest format of a data directory that this program reads
+// and may write; [Status] says which one a directory has now.
+const FormatVersion = manifestVersion
+
 // Limits, all of format version 1.
 const (
 	// maxBatchBytes bounds lines and metadata of one Append.

@@ -14,6 +14,9 @@ type StatusError struct {
 // Status describes the store for /metrics and for people.
 type Status struct {
 	Dir string
+	// Format is the version of what is on disk: programs whose FormatVersion is
+	// lower refuse it.
+	Format int
 	// HeadEntries, HeadStreams and HeadBytes count what is in memory, a head that
 	// is being flushed included. HeadBytes is an estimate.
 	HeadEntries, HeadStreams, HeadBytes int64
@@ -46,7 +49,7 @@ func (db *DB) Status() Status {
 	db.mu.RLock()
 	defer db.mu.RUnlock()
 	s := Status{
-		Dir: db.dir, Blocks: len(db.blocks), WALBytes: db.wal.Size(), PendingDeletes: len(db.deletes),
+		Dir: db.dir, Format: int(db.diskFormat.Load()), Blocks: len(db.blocks), WALBytes: db.wal.Size(), PendingDeletes: len(db.deletes),
 		BadChunkBlocks: db.badChunks.Load(), WALDamage: db.walDamage.Load(),
 		LastErrors: append([]StatusError(nil), db.errs...),
 	}
