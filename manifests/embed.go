@@ -11,7 +11,7 @@ import "embed"
 var Files embed.FS
 
 // Order lists the files in the order in which they are applied: what others
-// need first. Rules for alerts (alerts*.yaml) come after them.
+// need first. Rules for alerts (alerts.yaml) come after them.
 var Order = []string{
 	"namespace.yaml", "rbac.yaml", "networkpolicy.yaml", "service.yaml", "limits.yaml", "statefulset.yaml",
 	"servicemonitor.yaml", "grafana-datasource.yaml",

@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,23 +14,23 @@ import (
 	"github.com/logstack-dev/kubectl-logstack/pkg/output"
 )
 
+// installFlags say how install and upgrade proceed.
 type installFlags struct {
-	files       []string
-	set         []string
-	direct      []directFlag
+	valueFlags
+	upgrade     bool // the command upgrade
 	printValues bool
+	listImages  bool
 	export      string
 	format      string
 	dryRun      string
+	diff        bool
+	pre         bool
+	skipPre     bool
 	force       bool
 	wait        bool
 	timeout     time.Duration
-}
-
-// directFlag is a flag for one value that people change often.
-type directFlag struct {
-	name  string
-	apply func(*install.Values)
+	rollback    bool // go back instead
+	onFailure   bool // go back when the run fails
 }
 
 func newInstallCmd(a *app) *cobra.Command {
@@ -50,9 +47,14 @@ deletes what is no longer wanted. What is not given, in a values file or on the
 command line, stays as it is; flags win over --set, --set over --values.
 
 An unknown or misplaced key in a values file is an error that names the right
-one; it is never ignored.`,
+one; it is never ignored. Before anything is changed, it is examined what would
+keep the collector from working: rights, PodSecurity, storage, quotas, nodes
+(--pre only examines, --skip-pre does not).`,
 		Example: `  # the defaults: namespace logstack, a 10Gi volume, seven days of logs
   kubectl logstack install
+
+  # would it work here?
+  kubectl logstack install --pre
 
   # a Raspberry Pi: a small volume of a named class, three days
   kubectl logstack install --storage-class local-path --storage-size 4Gi --retention 3d --memory 128Mi
@@ -64,101 +66,79 @@ one; it is never ignored.`,
   # for a GitOps repository: files that kubectl apply -k, Flux or Argo CD take
   kubectl logstack install --values values.yaml --export infrastructure/logstack --format flux
 
-  # only look: the objects as YAML, or the API server's verdict on them
+  # only look: the objects as YAML, the API server's verdict on them, what would change
   kubectl logstack install --dry-run=client
-  kubectl logstack install --dry-run=server`,
+  kubectl logstack install --dry-run=server
+  kubectl logstack install --retention 30d --diff`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if f.printValues {
+			switch {
+			case f.printValues:
 				_, err := a.Out.Write(install.DefaultValuesFile)
 				return err
+			case f.listImages:
+				return listImages(a, &f.valueFlags, cmd.Flags().Changed)
 			}
 			return runInstall(cmd.Context(), a, f, cmd.Flags().Changed)
 		},
 	}
+	f.valueFlags.add(cmd)
 	fl := cmd.Flags()
-	fl.StringArrayVar(&f.files, "values", nil, "Values `file` (YAML, - for stdin); may be given more than once, later files win.")
-	fl.StringArrayVar(&f.set, "set", nil, "One value, as `KEY=VALUE` (storage.size=4Gi, tolerations=[{operator: Exists}]); may be given more than once.")
 	fl.StringVar(&f.export, "export", "", "Write the objects into `directory` for a GitOps repository and end; no cluster is asked.")
 	fl.StringVar(&f.format, "format", string(install.FormatKustomize), "Layout of --export: yaml (one file), kustomize, flux or argocd.")
 	_ = cmd.MarkFlagDirname("export")
-	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions([]string{"yaml", "kustomize", "flux", "argocd"}, cobra.ShellCompDirectiveNoFileComp))
-	_ = cmd.RegisterFlagCompletionFunc("dry-run", cobra.FixedCompletions([]string{"none", "client", "server"}, cobra.ShellCompDirectiveNoFileComp))
+	completeFormat(cmd)
 	fl.BoolVar(&f.printValues, "print-values", false, "Print a values file with every key, its default and its meaning, and end.")
-	defaults := install.DefaultValues()
-	direct := func(name, value, usage string, apply func(*install.Values, string)) {
-		p := fl.String(name, value, usage)
-		f.direct = append(f.direct, directFlag{name, func(v *install.Values) { apply(v, *p) }})
-	}
-	direct("image", defaults.Image.Ref(), "Image of the collector, with a tag or digest.", func(v *install.Values, s string) { v.Image.SetRef(s) })
-	direct("storage-class", "", "StorageClass of the volume (default: the cluster's default class).", func(v *install.Values, s string) { v.Storage.Class = s })
-	direct("storage-size", defaults.Storage.Size, "Size of the volume; the collector fills at most 80 % of it and then drops the oldest logs.", func(v *install.Values, s string) { v.Storage.Size = s })
-	direct("retention", defaults.Retention, "How long logs are kept (7d, 12h); 0 keeps them until the volume is full.", func(v *install.Values, s string) { v.Retention = s })
-	direct("memory", defaults.Resources.Memory, "Memory limit of the collector.", func(v *install.Values, s string) { v.Resources.Memory = s })
-	ephemeral := fl.Bool("ephemeral", false, "Keep the logs in an emptyDir: they are lost with the collector's pod.")
-	f.direct = append(f.direct, directFlag{"ephemeral", func(v *install.Values) { v.Storage.Ephemeral = *ephemeral }})
-	fl.StringVar(&f.dryRun, "dry-run", "none", "none, client (print the objects as YAML, ask nobody) or server (let the API server judge, store nothing).")
-	fl.BoolVar(&f.force, "force-conflicts", false, "Take over fields that another manager (Flux, Helm, kubectl edit) owns.")
-	fl.BoolVar(&f.wait, "wait", true, "Wait until the collector is ready and has collected a line.")
-	fl.DurationVar(&f.timeout, "timeout", 2*time.Minute, "How long to wait.")
+	fl.BoolVar(&f.listImages, "list-images", false, "Print the images that would run, for a mirror, and end.")
+	f.addRunFlags(cmd)
 	return cmd
 }
 
-// layer lays what was given over base: files, then --set, then the flags.
-func (f *installFlags) layer(a *app, base install.Values, files map[string][]byte, changed func(flag string) bool) (install.Values, error) {
-	v := base
-	var err error
-	for _, name := range f.files {
-		source := name
-		if name == "-" {
-			source = "stdin"
-		}
-		if v, err = install.ParseValues(v, source, files[name]); err != nil {
-			return base, &usageError{err}
-		}
+func newUpgradeCmd(a *app) *cobra.Command {
+	f := &installFlags{upgrade: true}
+	cmd := &cobra.Command{
+		Use:   "upgrade",
+		Short: "Bring the collector to the version of the plugin, or back",
+		Long: `Bring an installation to the version of the plugin, with the values that it has
+and those that are given: install does the same, and upgrade refuses where nothing
+is installed. An image that was named keeps its tag.
+
+With --rollback-on-failure, what was ready before is put back when the new
+collector does not become ready; with --rollback, at any later time. A plugin whose
+collector could not read the stored logs is refused.`,
+		Example: `  kubectl logstack upgrade
+  kubectl logstack upgrade --rollback-on-failure --timeout 5m
+
+  # what would change?
+  kubectl logstack upgrade --diff
+
+  # back to what was ready before
+  kubectl logstack upgrade --rollback`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.rollback {
+				return runRollback(cmd.Context(), a, f, cmd.Flags().Changed)
+			}
+			return runInstall(cmd.Context(), a, f, cmd.Flags().Changed)
+		},
 	}
-	for _, s := range f.set {
-		if v, err = install.SetValue(v, s); err != nil {
-			return base, &usageError{err}
-		}
-	}
-	if changed("storage-class") && !changed("ephemeral") {
-		v.Storage.Ephemeral = false
-	}
-	if changed("ephemeral") && !changed("storage-class") {
-		v.Storage.Class = ""
-	}
-	for _, d := range f.direct {
-		if changed(d.name) {
-			d.apply(&v)
-		}
-	}
-	if n := a.flags.Namespace; n != nil && *n != "" {
-		v.Namespace = *n
-	}
-	if err := v.Validate(); err != nil {
-		return base, &usageError{err}
-	}
-	return v, nil
+	f.valueFlags.add(cmd)
+	f.addRunFlags(cmd)
+	cmd.Flags().BoolVar(&f.rollback, "rollback", false, "Go back to what was ready before, with the objects and values that it had.")
+	return cmd
 }
 
-func (f *installFlags) read(a *app) (map[string][]byte, error) {
-	files := map[string][]byte{}
-	for _, name := range f.files {
-		if _, twice := files[name]; twice {
-			continue
-		}
-		var err error
-		if name == "-" {
-			files[name], err = io.ReadAll(a.In)
-		} else {
-			files[name], err = os.ReadFile(name)
-		}
-		if err != nil {
-			return nil, usagef("--values: %w", err)
-		}
-	}
-	return files, nil
+func (f *installFlags) addRunFlags(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.dryRun, "dry-run", "none", "none, client (print the objects as YAML, ask nobody) or server (let the API server judge, store nothing).")
+	_ = cmd.RegisterFlagCompletionFunc("dry-run", cobra.FixedCompletions([]string{"none", "client", "server"}, cobra.ShellCompDirectiveNoFileComp))
+	fl.BoolVar(&f.diff, "diff", false, "Print what would change, and end. Exit code 1 when anything would.")
+	fl.BoolVar(&f.pre, "pre", false, "Examine what would keep the collector from working, and end. Exit code 1 when anything would.")
+	fl.BoolVar(&f.skipPre, "skip-pre", false, "Do not examine that first.")
+	fl.BoolVar(&f.force, "force-conflicts", false, "Take over fields that another manager (Flux, Helm, kubectl edit) owns.")
+	fl.BoolVar(&f.wait, "wait", true, "Wait until the collector is ready and has collected a line.")
+	fl.DurationVar(&f.timeout, "timeout", 2*time.Minute, "How long to wait.")
+	fl.BoolVar(&f.onFailure, "rollback-on-failure", false, "When it does not become ready, put back what was ready before, or take out what was new.")
 }
 
 // installNamespace is where the installation lives: --namespace where a person
@@ -171,6 +151,25 @@ func installNamespace(a *app) string {
 	return install.Name
 }
 
+// check refuses flags that contradict each other.
+func (f *installFlags) check(changed func(flag string) bool) error {
+	switch {
+	case f.dryRun != "none" && f.dryRun != "client" && f.dryRun != "server":
+		return usagef("--dry-run %q: none, client or server", f.dryRun)
+	case changed("export") && f.export == "":
+		return usagef("--export needs a directory")
+	case changed("export") && changed("dry-run"):
+		return usagef("--export and --dry-run: name one of them (--dry-run=client prints the objects)")
+	case changed("format") && !changed("export"):
+		return usagef("--format %s is for --export", f.format)
+	case f.pre && f.skipPre:
+		return usagef("--pre and --skip-pre: name one of them")
+	case f.onFailure && !f.wait:
+		return usagef("--rollback-on-failure needs --wait: without it nobody sees the failure")
+	}
+	return nil
+}
+
 func runInstall(ctx context.Context, a *app, f *installFlags, changed func(flag string) bool) error {
 	files, err := f.read(a)
 	if err != nil {
@@ -181,62 +180,58 @@ func runInstall(ctx context.Context, a *app, f *installFlags, changed func(flag 
 	if err != nil {
 		return err
 	}
+	if err := f.check(changed); err != nil {
+		return err
+	}
 	if changed("export") {
-		switch {
-		case f.export == "":
-			return usagef("--export needs a directory")
-		case changed("dry-run"):
-			return usagef("--export and --dry-run: name one of them (--dry-run=client prints the objects)")
-		}
 		return exportFiles(a, values, f.export, install.Format(f.format))
 	}
-	if changed("format") {
-		return usagef("--format %s is for --export", f.format)
-	}
-	switch f.dryRun {
-	case "client":
-		objs, err := install.Render(values)
-		if err != nil {
-			return err
-		}
-		b, err := install.YAML(objs)
-		if err != nil {
-			return err
-		}
-		_, err = a.Out.Write(b)
-		return err
-	case "none", "server":
-	default:
-		return usagef("--dry-run %q: none, client or server", f.dryRun)
+	if f.dryRun == "client" {
+		return printObjects(a, values)
 	}
 	c, err := a.client()
 	if err != nil {
 		return err
 	}
-	started := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, f.timeout)
-	defer cancel()
 	now, found, err := install.Current(ctx, c, values.Namespace)
 	if err != nil {
 		return err
 	}
-	if found {
+	switch {
+	case found:
 		if values, err = f.layer(a, now, files, changed); err != nil {
 			return err
 		}
 		noteKept(a, now, values)
+	case f.upgrade:
+		return usagef("nothing is installed in namespace %s\n  install it: %s", values.Namespace, install.Command(values.Namespace, "install"))
 	}
+	if f.diff {
+		return printDiff(ctx, a, c, install.Options{Values: values, Force: f.force})
+	}
+	if f.pre {
+		return printPreflight(ctx, a, c, values)
+	}
+	if !f.skipPre {
+		if err := preflight(ctx, a, c, values); err != nil {
+			return err
+		}
+	}
+	return apply(ctx, a, c, f, values, found)
+}
+
+// apply changes the cluster.
+func apply(ctx context.Context, a *app, c *kube.Client, f *installFlags, values install.Values, found bool) error {
+	started := time.Now()
 	progress := output.NewProgress(a.ErrOut, a.err())
 	defer progress.Done()
-	count, err := install.Run(ctx, c, install.Options{
-		Values: values, DryRun: f.dryRun == "server", Force: f.force, Wait: f.wait,
-		Observer: install.Observer{
-			Applied: func(object string, change kube.Change) { progress.Step(fmt.Sprintf("%s %s", object, change)) },
-			Waiting: progress.Wait,
-		},
-	})
+	opts := f.options(values, progress)
+	if found {
+		opts.StoreFormat = runningFormat(ctx, c, values.Namespace)
+	}
+	count, err := install.Run(ctx, c, opts)
 	if err != nil {
-		return err
+		return interrupted(a, progress, values.Namespace, err)
 	}
 	if f.dryRun == "server" {
 		progress.Step(fmt.Sprintf("the API server accepts it (%d objects would change); nothing was stored", count))
@@ -246,67 +241,78 @@ func runInstall(ctx context.Context, a *app, f *installFlags, changed func(flag 
 		progress.Step("applied; see how it is doing: " + install.Command(values.Namespace, "status"))
 		return nil
 	}
+	ctx, cancel := context.WithDeadline(ctx, started.Add(max(f.timeout, time.Since(started)+firstLineTimeout)))
+	defer cancel()
 	return showFirstLine(ctx, a, c, values.Namespace, progress, started)
 }
 
-// exportFiles writes the files of a GitOps repository. Files that are there are
-// replaced: the repository keeps what they were.
-func exportFiles(a *app, values install.Values, dir string, format install.Format) error {
-	if !slices.Contains(install.Formats, format) {
-		return usagef("--format %q: yaml, kustomize, flux or argocd", format)
+// firstLineTimeout is what is left for the proof at the end, at least.
+const firstLineTimeout = 30 * time.Second
+
+func (f *installFlags) options(values install.Values, progress *output.Progress) install.Options {
+	return install.Options{
+		Values: values, DryRun: f.dryRun == "server", Force: f.force, Wait: f.wait, Timeout: f.timeout, Rollback: f.onFailure,
+		Observer: install.Observer{
+			Applied: func(object string, change kube.Change) { progress.Step(fmt.Sprintf("%s %s", object, change)) },
+			Waiting: progress.Wait,
+			Reached: func(object, what string) { progress.Step(object + ": " + what) },
+			Note:    progress.Step,
+		},
 	}
-	files, err := install.Export(values, format)
+}
+
+// interrupted says what is left behind when somebody pressed Ctrl-C; the exit
+// code says nothing of it.
+func interrupted(a *app, progress *output.Progress, namespace string, err error) error {
+	progress.Done()
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintf(a.ErrOut, "interrupted: what was applied stays; run the same command again to go on, or take it out: %s\n", install.Command(namespace, "uninstall"))
+	}
+	return err
+}
+
+// runningFormat asks the running collector for the format of its data; 0 where
+// it cannot be asked, which keeps nobody from mending it.
+func runningFormat(ctx context.Context, c *kube.Client, namespace string) int {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	raw, err := collectorStatus(ctx, c, namespace)
+	if err != nil {
+		return 0
+	}
+	var v struct{ Store struct{ Format int } }
+	if json.Unmarshal(raw, &v) != nil {
+		return 0
+	}
+	return v.Store.Format
+}
+
+func runRollback(ctx context.Context, a *app, f *installFlags, changed func(flag string) bool) error {
+	for _, flag := range append([]string{"values", "set", "diff", "pre", "dry-run", "rollback-on-failure"}, f.names()...) {
+		if changed(flag) {
+			return usagef("--rollback and --%s: what is put back has values of its own", flag)
+		}
+	}
+	c, err := a.client()
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("--export: %w", err)
+	values := install.DefaultValues()
+	values.Namespace = installNamespace(a)
+	progress := output.NewProgress(a.ErrOut, a.err())
+	defer progress.Done()
+	if _, err := install.Rollback(ctx, c, f.options(values, progress)); err != nil {
+		return interrupted(a, progress, values.Namespace, err)
 	}
-	for _, file := range files {
-		path := filepath.Join(dir, filepath.FromSlash(file.Name))
-		if err := os.WriteFile(path, file.Data, 0o644); err != nil {
-			return fmt.Errorf("--export: %w", err)
-		}
-		fmt.Fprintln(a.Out, path)
-	}
-	noteLeftovers(a, dir, files)
+	progress.Step("what was ready before is back; see how it is doing: " + install.Command(values.Namespace, "status"))
 	return nil
 }
 
-// noteLeftovers names what an earlier export with other values or in another
-// format may have left: kubectl apply -f DIR would apply it, too.
-func noteLeftovers(a *app, dir string, files []install.File) {
-	for _, name := range install.ExportNames {
-		if slices.ContainsFunc(files, func(f install.File) bool { return f.Name == name }) {
-			continue
-		}
-		if path := filepath.Join(dir, name); fileExists(path) {
-			fmt.Fprintf(a.ErrOut, "note: %s is no part of this export; if an earlier one left it, delete it\n", path)
-		}
+func (f *valueFlags) names() (names []string) {
+	for _, d := range f.direct {
+		names = append(names, d.name)
 	}
-}
-
-func fileExists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-// noteKept names what stays as the running installation has it, where a fresh
-// one would differ.
-func noteKept(a *app, now, values install.Values) {
-	changing := map[string]bool{}
-	for _, c := range install.Changes(now, values) {
-		changing[c.Path] = true
-	}
-	var kept []string
-	for _, c := range install.Changes(install.DefaultValues(), now) {
-		if !changing[c.Path] && c.Path != "namespace" {
-			kept = append(kept, c.Path+" "+c.To)
-		}
-	}
-	if len(kept) > 0 {
-		fmt.Fprintln(a.ErrOut, "note: keeping "+strings.Join(kept, ", "))
-	}
+	return names
 }
 
 // showFirstLine ends an installation with its proof: a line of the cluster,

@@ -53,11 +53,21 @@ type silentError struct{ code int }
 
 func (e *silentError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
 
+// codeError is an error with an exit code of its own.
+type codeError struct {
+	err  error
+	code int
+}
+
+func (e *codeError) Error() string { return e.err.Error() }
+func (e *codeError) Unwrap() error { return e.err }
+
 // report prints the error, if any, and returns the exit code.
 func report(ctx context.Context, streams genericiooptions.IOStreams, err error) int {
 	var (
 		usage   *usageError
 		silent  *silentError
+		coded   *codeError
 		cluster *kube.ClusterError
 		noSvc   *kube.NoServiceError
 		noEnd   *kube.NoEndpointsError
@@ -78,6 +88,8 @@ func report(ctx context.Context, streams genericiooptions.IOStreams, err error) 
 	switch {
 	case errors.As(err, &usage):
 		return exitUsage
+	case errors.As(err, &coded):
+		return coded.code
 	case errors.As(err, &cluster), errors.As(err, &noSvc), errors.As(err, &noEnd):
 		return exitNoConnect
 	}

@@ -85,7 +85,7 @@ shipper work with the collector, too: it speaks Loki's API on port 3100.`,
 	addGroup(cmd, "explore", "See what is there:",
 		newLabelsCmd(a), newSeriesCmd(a), newVolumeCmd(a), newPatternsCmd(a), newFieldsCmd(a), newStatsCmd(a))
 	addGroup(cmd, "operate", "Run the collector:",
-		newInstallCmd(a), newStatusCmd(a), newDoctorCmd(a), newDeleteCmd(a), newUninstallCmd(a))
+		newInstallCmd(a), newUpgradeCmd(a), newDiffCmd(a), newExportCmd(a), newStatusCmd(a), newDoctorCmd(a), newDeleteCmd(a), newUninstallCmd(a))
 	cmd.AddCommand(newFmtCmd(a), newCompletionCmd(a), newCompleteBashCmd(a), newVersionCmd(a))
 	return cmd
 }

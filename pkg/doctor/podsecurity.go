@@ -3,11 +3,9 @@ package doctor
 import (
 	"fmt"
 	"strings"
-	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/pod-security-admission/api"
-	"k8s.io/pod-security-admission/policy"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/conf"
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/snapshot"
@@ -48,33 +46,6 @@ func podSecurityChecks() []Check {
 }
 
 func hasStacks(s *snapshot.Snapshot) bool { return len(s.Stacks()) > 0 }
-
-// evaluator is Kubernetes's own; it is immutable.
-var evaluator = sync.OnceValues(newEvaluator)
-
-// violations is the text of the API server for a template, "" when it passes.
-func violations(level api.LevelVersion, t *corev1.PodTemplateSpec) string {
-	e, err := evaluator()
-	if err != nil || level.Level == api.LevelPrivileged {
-		return ""
-	}
-	res := policy.AggregateCheckResults(e.EvaluatePod(level, &t.ObjectMeta, &t.Spec))
-	if res.Allowed {
-		return ""
-	}
-	return res.ForbiddenDetail()
-}
-
-// levelsOf are the levels of a namespace; labels that cannot be read are
-// treated as the API server does.
-func levelsOf(ns *corev1.Namespace) api.Policy {
-	p, _ := api.PolicyToEvaluate(ns.Labels, api.Policy{
-		Enforce: api.LevelVersion{Level: api.LevelPrivileged, Version: api.LatestVersion()},
-		Audit:   api.LevelVersion{Level: api.LevelPrivileged, Version: api.LatestVersion()},
-		Warn:    api.LevelVersion{Level: api.LevelPrivileged, Version: api.LatestVersion()},
-	})
-	return p
-}
 
 func checkLabels(s *snapshot.Snapshot) []Finding {
 	var out []Finding
@@ -117,8 +88,8 @@ func checkEnforce(s *snapshot.Snapshot) []Finding {
 		if ns == nil {
 			continue
 		}
-		level := levelsOf(ns).Enforce
-		detail := violations(level, c.Template)
+		level := install.PodSecurityLevels(ns.Labels).Enforce
+		detail := install.PodSecurityViolations(level, c.Template)
 		if detail == "" {
 			continue
 		}
@@ -145,14 +116,14 @@ func checkWarnLevels(s *snapshot.Snapshot) []Finding {
 		if ns == nil {
 			continue
 		}
-		p := levelsOf(ns)
+		p := install.PodSecurityLevels(ns.Labels)
 		seen := ""
 		for _, mode := range []struct {
 			name  string
 			level api.LevelVersion
 		}{{"warn", p.Warn}, {"audit", p.Audit}} {
-			detail := violations(mode.level, c.Template)
-			if detail == "" || detail == seen || violations(p.Enforce, c.Template) == detail {
+			detail := install.PodSecurityViolations(mode.level, c.Template)
+			if detail == "" || detail == seen || install.PodSecurityViolations(p.Enforce, c.Template) == detail {
 				continue
 			}
 			seen = detail
@@ -169,7 +140,7 @@ func checkFileSource(s *snapshot.Snapshot) []Finding {
 		if ns == nil {
 			return nil
 		}
-		level := levelsOf(ns).Enforce
+		level := install.PodSecurityLevels(ns.Labels).Enforce
 		if level.Level == api.LevelPrivileged {
 			return nil
 		}
@@ -181,9 +152,4 @@ func checkFileSource(s *snapshot.Snapshot) []Finding {
 		}
 		return nil
 	})(s)
-}
-
-// newEvaluator evaluates by the newest rules that this program knows.
-func newEvaluator() (policy.Evaluator, error) {
-	return policy.NewEvaluator(policy.DefaultChecks(), nil)
 }

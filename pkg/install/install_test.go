@@ -168,8 +168,7 @@ func TestInspect(t *testing.T) {
 func TestWaitTellsWhatIsMissing(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var reasons []string
-	err := waitReady(ctx, &kube.Client{Kube: fake.NewClientset(statefulSet())}, Options{
-		Values:   DefaultValues(),
+	err := waitReady(ctx, &kube.Client{Kube: fake.NewClientset(statefulSet())}, Name, Options{
 		Observer: Observer{Waiting: func(r string) { reasons = append(reasons, r); cancel() }},
 	})
 	if !errors.Is(err, context.Canceled) || len(reasons) != 1 || reasons[0] != "the pod is being created" {
@@ -178,7 +177,7 @@ func TestWaitTellsWhatIsMissing(t *testing.T) {
 	expired, stop := context.WithDeadline(context.Background(), time.Now().Add(-time.Second))
 	defer stop()
 	var te *TimeoutError
-	if err := waitReady(expired, &kube.Client{Kube: fake.NewClientset(statefulSet())}, Options{Values: DefaultValues()}); !errors.As(err, &te) || !strings.Contains(te.Error(), "the pod is being created") {
+	if err := waitReady(expired, &kube.Client{Kube: fake.NewClientset(statefulSet())}, Name, Options{}); !errors.As(err, &te) || !strings.Contains(te.Error(), "the pod is being created") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -224,7 +223,11 @@ func TestCurrentReadsWhatRenderWrote(t *testing.T) {
 					}
 				}
 			}
-			rec, err := record(want, objs)
+			next, err := newInstallation(want, want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rec, err := next.record()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -304,11 +307,11 @@ func TestCommand(t *testing.T) {
 // What is no longer rendered is found in the record of the run before.
 func TestDropped(t *testing.T) {
 	v := DefaultValues()
-	with, err := Render(v)
+	next, err := newInstallation(v, v)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rec, err := record(v, with)
+	rec, err := next.record()
 	if err != nil {
 		t.Fatal(err)
 	}

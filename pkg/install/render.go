@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"slices"
+	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -58,12 +58,12 @@ func Render(v Values) ([]*unstructured.Unstructured, error) {
 	return out, nil
 }
 
-// alertFiles are the rules for alerts of the base, however many there are.
-const alertFiles = "alerts*.yaml"
+// alertsFile has rules for alerts, as an object of the Prometheus operator.
+const alertsFile = "alerts.yaml"
 
 // baseFiles are the files of the base in the order in which they are applied.
 func baseFiles() ([]string, error) {
-	rules, err := fs.Glob(manifests.Files, alertFiles)
+	rules, err := fs.Glob(manifests.Files, alertsFile)
 	return append(slices.Clone(manifests.Order), rules...), err
 }
 
@@ -79,8 +79,7 @@ func wanted(file string, v Values) bool {
 		return v.ServiceMonitor == AutoOn
 	case "grafana-datasource.yaml":
 		return v.Grafana.Namespace != ""
-	}
-	if rule, _ := path.Match(alertFiles, file); rule {
+	case alertsFile:
 		return v.AlertRules == AutoOn
 	}
 	return true
@@ -305,6 +304,7 @@ func fillStatefulSet(o *unstructured.Unstructured, v Values) error {
 		return err
 	}
 	size := resource.MustParse(v.Storage.Size)
+	s.Annotations[storeFormat] = strconv.Itoa(version.StoreFormat)
 	pod := &s.Spec.Template.Spec
 	for _, name := range v.Image.PullSecrets {
 		pod.ImagePullSecrets = append(pod.ImagePullSecrets, corev1.LocalObjectReference{Name: name})

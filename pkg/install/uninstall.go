@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -33,7 +35,7 @@ func Uninstall(ctx context.Context, c *kube.Client, namespace string, purge bool
 	if err != nil {
 		return nil, err
 	}
-	rec, err := record(v, objs)
+	rec, err := (&installation{namespace: namespace}).record()
 	if err != nil {
 		return nil, err
 	}
@@ -78,17 +80,47 @@ func isOurs(ctx context.Context, c *kube.Client, o *unstructured.Unstructured) (
 	return live.GetLabels()[managedBy] == kube.FieldManager, nil
 }
 
+// collectorPods names the pods that the StatefulSet has made.
+func collectorPods(ctx context.Context, c *kube.Client, namespace string) (names []string, err error) {
+	pods, err := c.Kube.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=" + Name})
+	if err != nil {
+		return nil, err
+	}
+	for i := range pods.Items {
+		if owner := metav1.GetControllerOf(&pods.Items[i]); owner != nil && owner.Kind == "StatefulSet" && owner.Name == Name {
+			names = append(names, pods.Items[i].Name)
+		}
+	}
+	return names, nil
+}
+
+// dataClaims are the volume claims with the collected logs, by name.
+func dataClaims(ctx context.Context, c *kube.Client, namespace string) ([]corev1.PersistentVolumeClaim, error) {
+	list, err := c.Kube.CoreV1().PersistentVolumeClaims(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(list.Items, func(claim corev1.PersistentVolumeClaim) bool {
+		number, ok := strings.CutPrefix(claim.Name, "data-"+Name+"-")
+		_, err := strconv.Atoi(number)
+		return !ok || err != nil
+	}), nil
+}
+
 func waitGone(ctx context.Context, c *kube.Client, namespace string, obs Observer) error {
 	ticker := time.NewTicker(pollInterval)
 	defer ticker.Stop()
-	told := false
+	told, last := false, []string{"its pods"}
 	for {
-		_, err := c.Kube.CoreV1().Pods(namespace).Get(ctx, Name+"-0", metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
+		pods, err := collectorPods(ctx, c, namespace)
 		if err != nil && ctx.Err() == nil {
 			return kube.Explain(err)
+		}
+		if err == nil && len(pods) == 0 {
+			return nil
+		}
+		if err == nil {
+			last = pods
 		}
 		if !told && obs.Waiting != nil {
 			obs.Waiting("the collector is stopping")
@@ -96,7 +128,7 @@ func waitGone(ctx context.Context, c *kube.Client, namespace string, obs Observe
 		}
 		select {
 		case <-ctx.Done():
-			return &TimeoutError{Namespace: namespace, Reason: "pod/" + Name + "-0 is still stopping"}
+			return &TimeoutError{Namespace: namespace, Reason: "still stopping: " + strings.Join(last, ", ")}
 		case <-ticker.C:
 		}
 	}
@@ -104,8 +136,10 @@ func waitGone(ctx context.Context, c *kube.Client, namespace string, obs Observe
 
 func keptWithoutPurge(ctx context.Context, c *kube.Client, namespace string) []string {
 	var kept []string
-	if _, err := c.Kube.CoreV1().PersistentVolumeClaims(namespace).Get(ctx, "data-"+Name+"-0", metav1.GetOptions{}); err == nil {
-		kept = append(kept, "persistentvolumeclaim/data-"+Name+"-0 (the collected logs)")
+	if claims, err := dataClaims(ctx, c, namespace); err == nil {
+		for i := range claims {
+			kept = append(kept, "persistentvolumeclaim/"+claims[i].Name+" (the collected logs)")
+		}
 	}
 	if _, err := c.Kube.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{}); err == nil {
 		kept = append(kept, "namespace/"+namespace)
@@ -113,20 +147,21 @@ func keptWithoutPurge(ctx context.Context, c *kube.Client, namespace string) []s
 	return kept
 }
 
-// purgeRest deletes the claim and the namespace, each only if it is ours and,
+// purgeRest deletes the claims and the namespace, each only if it is ours and,
 // for the namespace, if nothing of others lives in it.
 func purgeRest(ctx context.Context, c *kube.Client, namespace string, obs Observer) (kept []string, err error) {
-	name := "data-" + Name + "-0"
-	claim, err := c.Kube.CoreV1().PersistentVolumeClaims(namespace).Get(ctx, name, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-	case err != nil:
+	claims, err := dataClaims(ctx, c, namespace)
+	if err != nil {
 		return nil, kube.Explain(err)
-	// The StatefulSet controller copies the selector's labels to its claims.
-	case claim.Labels["app.kubernetes.io/name"] != Name:
-		kept = append(kept, "persistentvolumeclaim/"+name+" (not made by kubectl logstack)")
-	default:
-		if err := c.Kube.CoreV1().PersistentVolumeClaims(namespace).Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+	}
+	for i := range claims {
+		name := claims[i].Name
+		// The StatefulSet controller copies the selector's labels to its claims.
+		if claims[i].Labels["app.kubernetes.io/name"] != Name {
+			kept = append(kept, "persistentvolumeclaim/"+name+" (not made by kubectl logstack)")
+			continue
+		}
+		if err := c.Kube.CoreV1().PersistentVolumeClaims(namespace).Delete(ctx, name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 			return kept, kube.Explain(err)
 		}
 		obs.applied("persistentvolumeclaim/"+name, kube.Deleted)

@@ -101,6 +101,15 @@ type Grafana struct {
 	LabelValue string `json:"labelValue"`
 }
 
+// Keys are the paths of all values that hold no others, in the order of
+// values.yaml.
+func Keys() []string {
+	all := allKeys(valuesType, "")
+	return slices.DeleteFunc(all, func(key string) bool {
+		return slices.ContainsFunc(all, func(other string) bool { return strings.HasPrefix(other, key+".") })
+	})
+}
+
 // Ref is the reference that goes into the pod.
 func (i Image) Ref() string {
 	name := i.Repository

@@ -5,9 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
 	"strings"
+	"syscall"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -148,6 +150,16 @@ func Explain(err error) error {
 		return wrap("cannot reach the API server: "+msg, "is the cluster running, and is this the right context? kubectl config current-context")
 	}
 	return err
+}
+
+// IsTransient says whether an error may pass by itself: an API server that is
+// restarted, overloaded or cut off.
+func IsTransient(err error) bool {
+	var dns *net.DNSError
+	var op *net.OpError
+	return errors.As(err, &op) || errors.As(err, &dns) || isTimeout(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ECONNRESET) ||
+		apierrors.IsServerTimeout(err) || apierrors.IsTooManyRequests(err) || apierrors.IsServiceUnavailable(err) || apierrors.IsTimeout(err) || apierrors.IsInternalError(err)
 }
 
 func isTimeout(err error) bool {
