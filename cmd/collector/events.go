@@ -51,7 +51,7 @@ func (p *parts) startEvents(ctx context.Context, rc *rest.Config, pods *podlogs.
 		return nil, fmt.Errorf("cannot collect events: %w", err)
 	}
 	c, err := kubevents.New(kubevents.Options{
-		API: api, Sink: p.db, Marks: p.db,
+		API: api, Sink: p.peering.store, Marks: p.db,
 		Pods:       podFinder(pods),
 		Excluded:   pods.NamespaceExcluded,
 		Namespaces: p.cfg.namespaces,

@@ -72,6 +72,7 @@ type config struct {
 	limits       lokiapi.Limits // of pushes
 	secure       secureFlags
 	events       eventFlags
+	peers        peerFlags
 
 	logger      *slog.Logger
 	logLevel    *slog.LevelVar // of logger
@@ -116,6 +117,7 @@ func parseConfig(args []string, env func(string) (string, bool), help io.Writer)
 	fs.StringVar(&limits, "limits", "", "YAML `FILE` of limits for what is pushed, named as in Loki's limits_config, its otlp_config included")
 	cfg.events.add(fs)
 	cfg.secure.add(fs)
+	cfg.peers.add(fs)
 	fs.StringVar(&level, "log-level", "info", "least `LEVEL` of the collector's own log: debug, info, warn or error")
 	fs.StringVar(&format, "log-format", "logfmt", "`FORMAT` of the collector's own log: logfmt or json")
 	fs.BoolVar(&cfg.pprof, "pprof", false, "serve Go profiles at /debug/pprof/")
@@ -160,7 +162,7 @@ func parseConfig(args []string, env func(string) (string, bool), help io.Writer)
 	if err != nil {
 		errs = append(errs, err)
 	}
-	errs = append(errs, cfg.check(), cfg.events.check(), cfg.secure.check())
+	errs = append(errs, cfg.check(), cfg.events.check(), cfg.secure.check(), cfg.peers.check())
 	return cfg, errors.Join(errs...)
 }
 

@@ -64,6 +64,7 @@ func run(cfg *config, stop <-chan os.Signal) error {
 	p := &parts{cfg: cfg, log: log, plan: plan, registry: registry, echoes: newEchoes()}
 	p.secure = secure
 	p.server = p.newServer()
+	p.mountPeers()
 
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", cfg.listenAddress)
 	if err != nil {
@@ -85,11 +86,13 @@ func run(cfg *config, stop <-chan os.Signal) error {
 		return err
 	}
 	if err := writeAddress(cfg.addressFile, listener.Addr().String()); err != nil {
+		p.closePeers()
 		return errors.Join(err, p.db.Close())
 	}
 	log.Info("ready")
 	stopCollecting, err := p.collect(cluster, failed)
 	if err != nil {
+		p.closePeers()
 		return errors.Join(err, p.db.Close())
 	}
 
@@ -125,6 +128,7 @@ type parts struct {
 	secure   *secure
 	server   *server.Server
 	echoes   *echoes
+	peering  peering
 
 	mu      sync.Mutex // guards what follows, which /status reads
 	db      *store.DB
@@ -198,7 +202,11 @@ func (p *parts) openStore() error {
 	p.db = db
 	p.mu.Unlock()
 	p.log.Debug("store opened", "took", time.Since(start))
-	p.server.SetBackend(db, engine.New(db, engine.Options{
+	if err := p.openPeers(db); err != nil {
+		return errors.Join(err, db.Close())
+	}
+	all := p.peering.store
+	p.server.SetBackend(all, engine.New(all, engine.Options{
 		MaxQueryBytes: p.plan.query,
 		CacheBytes:    p.plan.cache,
 		Logger:        p.log.With("part", "query"),
@@ -215,7 +223,7 @@ func (p *parts) collect(rc *rest.Config, failed chan<- error) (stop func(), err 
 	}
 	c, err := podlogs.New(podlogs.Options{
 		RESTConfig: rc,
-		Sink:       p.echoes.sink(levelSink{db: p.db, off: p.cfg.noLevels || p.cfg.limits.NoLevels, levels: lokiapi.NewLevels(p.cfg.limits.LevelFields)}),
+		Sink:       p.echoes.sink(levelSink{db: p.peering.store, off: p.cfg.noLevels || p.cfg.limits.NoLevels, levels: lokiapi.NewLevels(p.cfg.limits.LevelFields)}),
 		Marks:      p.db,
 		Namespaces: p.cfg.namespaces,
 		Lifecycle:  p.cfg.events.lifecycle,
@@ -254,7 +262,7 @@ func (p *parts) collect(rc *rest.Config, failed chan<- error) (stop func(), err 
 
 // levelSink adds detected_level, as the server does for pushes.
 type levelSink struct {
-	db     *store.DB
+	db     podlogs.Sink
 	off    bool
 	levels *lokiapi.Levels
 }
@@ -273,6 +281,7 @@ func (p *parts) shutdown(h *http.Server) error {
 	if err := p.server.Drain(drain); err != nil {
 		p.log.Warn("stopping", "error", err)
 	}
+	p.closePeers()
 	requests, cancelRequests := context.WithTimeout(context.Background(), stopHTTP)
 	defer cancelRequests()
 	if err := h.Shutdown(requests); err != nil {

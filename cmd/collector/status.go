@@ -46,6 +46,11 @@ func (p *parts) status() map[string]any {
 	if p.events != nil {
 		out["events"] = newEventsStatus(p.events.Status())
 	}
+	if all := p.peering.store; all != nil {
+		if list := all.Members(); len(list) > 1 {
+			out["members"] = list
+		}
+	}
 	return out
 }
 
@@ -104,5 +109,5 @@ func statusCode(err error) int {
 	case errors.Is(err, store.ErrClosed):
 		return http.StatusServiceUnavailable
 	}
-	return 0
+	return peerStatusCode(err)
 }

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
 
@@ -31,13 +32,13 @@ type AwayError struct {
 
 func (e *AwayError) Error() string {
 	return fmt.Sprintf("%s: replica %s cannot take part (%s), and may hold such entries; nothing was changed. Try again when it is back, or have it forgotten for good (DELETE %s?name=%s)",
-		e.What, e.Replica, reason(e.Err), MembersPath, e.Replica)
+		e.What, e.Replica, reason(e.Err), lokiapi.MembersPath, e.Replica)
 }
 
 func (e *AwayError) Unwrap() error { return e.Err }
 
-// errLeaving says that a replica is handing over its entries.
-var errLeaving = errors.New("it is handing over its entries to the others")
+// ErrLeaving says that a replica hands its entries over, and stores none.
+var ErrLeaving = errors.New("it is handing over its entries to the others")
 
 // PartialError says that a request reached some replicas, and not all.
 type PartialError struct {
@@ -86,11 +87,11 @@ func (s *Store) Delete(ctx context.Context, req model.DeleteRequest) (id string,
 		return s.local.Delete(ctx, req)
 	}
 	if s.leave.state() != stateActive {
-		return "", &AwayError{Replica: s.opts.Name, What: what, Err: errLeaving}
+		return "", &AwayError{Replica: s.opts.Name, What: what, Err: ErrLeaving}
 	}
 	for i, err := range s.everyone(ctx, peers, "ping", struct{}{}, nil) {
 		if err == nil && peers[i].state() != stateActive {
-			err = errLeaving
+			err = ErrLeaving
 		}
 		if err != nil {
 			return "", &AwayError{Replica: peers[i].name, What: what, Err: err}
@@ -115,7 +116,7 @@ func (s *Store) Delete(ctx context.Context, req model.DeleteRequest) (id string,
 // deleteHere deletes from the local store and remembers the request's ID.
 func (s *Store) deleteHere(ctx context.Context, id string, req model.DeleteRequest) error {
 	if s.leave.state() != stateActive {
-		return errLeaving
+		return ErrLeaving
 	}
 	local, err := s.local.Delete(ctx, req)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
 
@@ -24,7 +25,7 @@ const (
 )
 
 // Handler answers the other replicas, below [PathPrefix], and what concerns this
-// one as a member: [LeavePath] and [MembersPath]. It asks no other replica on
+// one as a member: [lokiapi.LeavePath] and [lokiapi.MembersPath]. It asks no other replica on
 // behalf of one. It checks no credentials: that is done by whoever serves it.
 func (s *Store) Handler() http.Handler {
 	mux := http.NewServeMux()
@@ -44,10 +45,10 @@ func (s *Store) Handler() http.Handler {
 	handle("series", s.serveList)
 	handle("volume", s.serveList)
 	handle("extents", s.serveList)
-	mux.HandleFunc("GET "+LeavePath, s.serveLeave)
-	mux.HandleFunc("POST "+LeavePath, s.serveLeave)
-	mux.HandleFunc("GET "+MembersPath, s.serveMembers)
-	mux.HandleFunc("DELETE "+MembersPath, s.serveMembers)
+	mux.HandleFunc("GET "+lokiapi.LeavePath, s.serveLeave)
+	mux.HandleFunc("POST "+lokiapi.LeavePath, s.serveLeave)
+	mux.HandleFunc("GET "+lokiapi.MembersPath, s.serveMembers)
+	mux.HandleFunc("DELETE "+lokiapi.MembersPath, s.serveMembers)
 	return mux
 }
 

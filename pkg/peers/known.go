@@ -10,14 +10,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
 
 const (
-	// MembersPath lists the replicas (GET), and forgets one that will not come
-	// back (DELETE ?name=…): what it holds is given up.
-	MembersPath = "/logstack/v1/peers"
-
 	// pingEvery is how often peers are asked how they are.
 	pingEvery = 15 * time.Second
 	// saveEvery is how often what is known of a peer is stored, where only the
@@ -135,35 +132,17 @@ func (s *Store) heard(h http.Header) {
 	}
 }
 
-// Member is the state of a replica, for people.
-type Member struct {
-	Name string `json:"name"`
-	URL  string `json:"url,omitempty"`
-	// Self is this replica, Live what the directory says.
-	Self bool `json:"self,omitempty"`
-	Live bool `json:"live"`
-	// State is active, leaving or left.
-	State string `json:"state,omitempty"`
-	// Answers is whether it did when it was last asked, Error why not.
-	Answers bool   `json:"answers"`
-	Error   string `json:"error,omitempty"`
-	// Oldest and Newest bound what it holds, as it said when it was last Seen.
-	Oldest *time.Time `json:"oldest,omitempty"`
-	Newest *time.Time `json:"newest,omitempty"`
-	Seen   *time.Time `json:"seen,omitempty"`
-}
-
 // Members lists the replicas that are known, this one included, sorted by name.
-func (s *Store) Members() []Member {
+func (s *Store) Members() []lokiapi.Member {
 	s.others()
 	oldest, newest := s.spanNow()
-	self := Member{Name: s.opts.Name, Self: true, Live: true, Answers: true, State: s.leave.state()}
+	self := lokiapi.Member{Name: s.opts.Name, Self: true, Live: true, Answers: true, State: s.leave.state()}
 	self.Oldest, self.Newest = times(oldest, newest)
-	out := []Member{self}
+	out := []lokiapi.Member{self}
 	for _, p := range s.all() {
 		p.mu.Lock()
 		k := p.known
-		m := Member{Name: p.name, URL: p.url, Live: p.live, State: k.State, Answers: p.err == nil && !k.Seen.IsZero() && p.listed}
+		m := lokiapi.Member{Name: p.name, URL: p.url, Live: p.live, State: k.State, Answers: p.err == nil && !k.Seen.IsZero() && p.listed}
 		switch {
 		case p.err != nil:
 			m.Error = reason(p.err)
@@ -180,7 +159,7 @@ func (s *Store) Members() []Member {
 		}
 		p.mu.Unlock()
 	}
-	slices.SortFunc(out, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(out, func(a, b lokiapi.Member) int { return strings.Compare(a.Name, b.Name) })
 	return out
 }
 
@@ -234,7 +213,7 @@ func (s *Store) serveForget(_ *answer, r *http.Request) error {
 	return s.forgetHere(r.Context(), q.Name)
 }
 
-// serveMembers answers GET and DELETE of MembersPath.
+// serveMembers answers GET and DELETE of lokiapi.MembersPath.
 func (s *Store) serveMembers(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodDelete {
 		name := r.URL.Query().Get("name")

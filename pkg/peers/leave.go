@@ -17,14 +17,11 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"github.com/prometheus/prometheus/model/labels"
 
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
 
 const (
-	// LeavePath begins to hand everything over to the other replicas (POST), and
-	// tells how far that has come (GET).
-	LeavePath = "/logstack/v1/leave"
-
 	// leaveMark remembers that this replica is leaving, or has left.
 	leaveMark = "peers/leave"
 	// shipPrefix begins the marks of those who take entries over: how far the
@@ -46,7 +43,7 @@ type leaving struct {
 	mu       sync.Mutex
 	plan     leavePlan
 	running  bool
-	progress LeaveStatus
+	progress lokiapi.LeaveStatus
 
 	// writers is held for reading by appends, for writing when the state changes:
 	// nothing is stored here any more once it is being handed over.
@@ -64,17 +61,6 @@ type leavePlan struct {
 	Started time.Time `json:"started"`
 }
 
-// LeaveStatus tells how far leaving has come.
-type LeaveStatus struct {
-	// State is active, leaving or left. A replica that has left may be taken away.
-	State string `json:"state"`
-	// Shipped counts entries that other replicas have taken over, of about Total.
-	Shipped int64 `json:"shipped"`
-	Total   int64 `json:"total"`
-	// Error is what keeps it from going on; it tries again.
-	Error string `json:"error,omitempty"`
-}
-
 // state is active, leaving or left.
 func (l *leaving) state() string {
 	l.mu.Lock()
@@ -86,7 +72,7 @@ func (l *leaving) state() string {
 }
 
 // LeaveStatus tells how far leaving has come.
-func (s *Store) LeaveStatus() LeaveStatus {
+func (s *Store) LeaveStatus() lokiapi.LeaveStatus {
 	l := &s.leave
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -111,7 +97,7 @@ func (s *Store) Append(ctx context.Context, b *model.Batch) error {
 	l.writers.RUnlock()
 	if len(b.Marks) > 0 {
 		// Its writer goes on at another replica, at the last mark that it has.
-		return fmt.Errorf("the entries of a collector are not stored here any more: %w", errLeaving)
+		return fmt.Errorf("the entries of a collector are not stored here any more: %w", ErrLeaving)
 	}
 	return s.forward(ctx, b)
 }
@@ -134,13 +120,13 @@ func (s *Store) forward(ctx context.Context, b *model.Batch) error {
 
 func cmpErr(err error) error {
 	if err == nil {
-		return errNobody
+		return ErrNobody
 	}
 	return err
 }
 
-// errNobody says that there is no replica to hand entries over to.
-var errNobody = errors.New("there is no other replica that answers")
+// ErrNobody says that there is no replica to hand entries over to.
+var ErrNobody = errors.New("there is no other replica that answers")
 
 // Start does what is left to do of an earlier run: a replica that had left and is
 // back gives up what it handed over, one that was leaving goes on. It is called
@@ -213,7 +199,7 @@ func (s *Store) leaveOnce(ctx context.Context) error {
 	var lanes []string
 	if s.leave.state() == stateActive {
 		if lanes = s.lanes(ctx); len(lanes) == 0 {
-			return errNobody
+			return ErrNobody
 		}
 	}
 	if s.opts.OnLeave != nil {
@@ -317,7 +303,7 @@ func (p *leavePlan) laneOf(ls labels.Labels) string {
 func (s *Store) taker(ctx context.Context, lane string) (*peer, error) {
 	peers := slices.DeleteFunc(s.others(), func(p *peer) bool { return s.ping(ctx, p) != nil || p.state() != stateActive })
 	if len(peers) == 0 {
-		return nil, errNobody
+		return nil, ErrNobody
 	}
 	return slices.MaxFunc(peers, func(a, b *peer) int {
 		switch {
@@ -479,13 +465,13 @@ func (b *laneBatch) add(rows *model.EntryBatch, i int) {
 	b.last = id
 }
 
-// serveLeave answers LeavePath.
+// serveLeave answers lokiapi.LeavePath.
 func (s *Store) serveLeave(w http.ResponseWriter, r *http.Request) {
 	code := http.StatusOK
 	if r.Method == http.MethodPost {
 		code = http.StatusAccepted
 		if s.leave.state() == stateActive && len(s.lanes(r.Context())) == 0 {
-			http.Error(w, "this replica cannot leave: "+errNobody.Error(), http.StatusConflict)
+			http.Error(w, "this replica cannot leave: "+ErrNobody.Error(), http.StatusConflict)
 			return
 		}
 		go func() {

@@ -14,6 +14,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
 
@@ -148,7 +149,7 @@ func TestLeaveAlone(t *testing.T) {
 	c := newCluster(t, 2, nil)
 	c[1].srv.CloseClientConnections()
 	c[1].srv.Close()
-	resp, err := http.Post(c[0].srv.URL+LeavePath, "", nil)
+	resp, err := http.Post(c[0].srv.URL+lokiapi.LeavePath, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,12 +170,12 @@ func TestLeaveOverHTTP(t *testing.T) {
 	}
 	for range 1000 {
 		method := http.MethodPost // asking again does nothing
-		req, _ := http.NewRequestWithContext(t.Context(), method, c[1].srv.URL+LeavePath, nil)
+		req, _ := http.NewRequestWithContext(t.Context(), method, c[1].srv.URL+lokiapi.LeavePath, nil)
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
-		var st LeaveStatus
+		var st lokiapi.LeaveStatus
 		err = json.NewDecoder(resp.Body).Decode(&st)
 		resp.Body.Close() //nolint:errcheck // read
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
 
@@ -31,9 +32,9 @@ const (
 
 // States of a replica.
 const (
-	stateActive  = "active"
-	stateLeaving = "leaving"
-	stateLeft    = "left"
+	stateActive  = lokiapi.ReplicaActive
+	stateLeaving = lokiapi.ReplicaLeaving
+	stateLeft    = lokiapi.ReplicaLeft
 )
 
 // Peer is another replica, as a Directory knows it.

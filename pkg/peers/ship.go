@@ -102,7 +102,7 @@ func (s *Store) serveShip(a *answer, r *http.Request) error {
 		return damaged("what is handed over has no head")
 	}
 	if s.leave.state() != stateActive {
-		return errLeaving
+		return ErrLeaving
 	}
 	streams, err := readShipment(&frames)
 	if err != nil {
