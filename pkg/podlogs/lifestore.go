@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
@@ -35,6 +36,9 @@ type lifecycle struct {
 	dirty map[string]*dirtyPod
 	marks map[targetKey]lifeMark
 	pods  map[string][]targetKey // marks by pod uid
+	// passed are uids of pods that went while another replica owned them, which
+	// may have gone, too, since when. Their marks stay for a while.
+	passed map[string]time.Time
 }
 
 type dirtyPod struct {
@@ -49,7 +53,7 @@ func newLifecycle(c *Collector) *lifecycle {
 			Name: metricPrefix + "lifecycle_entries_total", Help: "Entries stored about starts, ends and troubles of containers.",
 		}),
 		dirty: make(map[string]*dirtyPod),
-		marks: make(map[targetKey]lifeMark), pods: make(map[string][]targetKey),
+		marks: make(map[targetKey]lifeMark), pods: make(map[string][]targetKey), passed: make(map[string]time.Time),
 	}
 }
 
@@ -125,11 +129,20 @@ func (l *lifecycle) run(ctx context.Context) {
 		return
 	}
 	var retry backoff
+	var changed <-chan struct{}
+	if share := l.c.opts.Share; share != nil {
+		var unsubscribe func()
+		changed, unsubscribe = share.Subscribe()
+		defer unsubscribe()
+	}
 	for {
 		select {
 		case <-ctx.Done():
 			_ = l.store(context.WithoutCancel(ctx))
 			return
+		case <-changed:
+			l.lookAgain()
+			continue
 		case <-l.wake:
 		}
 		_ = sleep(ctx, l.c.opts.FlushInterval)
@@ -142,6 +155,35 @@ func (l *lifecycle) run(ctx context.Context) {
 		}
 		retry.reset()
 	}
+}
+
+// lookAgain looks at all pods: some may be ours now. What their former owner
+// has stored is stored here once more, and the same, so that a query shows it
+// once.
+func (l *lifecycle) lookAgain() {
+	here, departed := l.c.known.all()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	again := func(pod *corev1.Pod, gone bool) {
+		if _, waits := l.dirty[string(pod.UID)]; !waits {
+			l.dirty[string(pod.UID)] = &dirtyPod{pod, gone}
+		}
+	}
+	for _, pod := range here {
+		again(pod, false)
+	}
+	for _, pod := range departed {
+		if _, is := l.passed[string(pod.UID)]; is {
+			again(pod, true)
+		}
+	}
+	notify(l.wake)
+}
+
+// owns says whether the pod's entries are stored by this replica.
+func (l *lifecycle) owns(pod *corev1.Pod) bool {
+	share := l.c.opts.Share
+	return share == nil || pod.Spec.NodeName != "" && share.Owner(PodRef{UID: string(pod.UID), Node: pod.Spec.NodeName}) == share.Self()
 }
 
 // store writes what the dirty pods show beyond the marks, many pods at a time.
@@ -180,6 +222,11 @@ func (l *lifecycle) store(ctx context.Context) error {
 func (l *lifecycle) take() map[string]*dirtyPod {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for uid, since := range l.passed {
+		if _, waits := l.dirty[uid]; !waits && time.Since(since) > departedFor {
+			l.dirty[uid] = &dirtyPod{gone: true}
+		}
+	}
 	work := make(map[string]*dirtyPod, min(len(l.dirty), lifePods))
 	for uid, d := range l.dirty {
 		if len(work) == lifePods {
@@ -204,7 +251,7 @@ func (l *lifecycle) giveBack(work map[string]*dirtyPod) {
 
 // look adds what a pod shows beyond its marks.
 func (l *lifecycle) look(b *model.Batch, changed map[targetKey]*lifeMark, uid string, d *dirtyPod) {
-	if pod := d.pod; pod != nil && !l.c.NamespaceExcluded(pod.Namespace) && pod.Annotations[AnnotationCollect] != "false" {
+	if pod := d.pod; pod != nil && l.owns(pod) && !l.c.NamespaceExcluded(pod.Namespace) && pod.Annotations[AnnotationCollect] != "false" {
 		for _, list := range [][]corev1.ContainerStatus{
 			pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses, pod.Status.EphemeralContainerStatuses,
 		} {
@@ -221,6 +268,13 @@ func (l *lifecycle) look(b *model.Batch, changed map[targetKey]*lifeMark, uid st
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if d.pod != nil && len(l.passed) < maxDeparted && !l.owns(d.pod) {
+		if _, is := l.passed[uid]; !is {
+			l.passed[uid] = time.Now()
+		}
+		return
+	}
+	delete(l.passed, uid)
 	for _, k := range l.pods[uid] {
 		b.Marks = append(b.Marks, model.Mark{Key: k.lifeMark()})
 		changed[k] = nil

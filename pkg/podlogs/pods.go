@@ -1,6 +1,8 @@
 package podlogs
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -101,6 +103,18 @@ func (p *podCache) left(pod *corev1.Pod) {
 	if n > 0 {
 		p.order = p.order[n:]
 	}
+}
+
+// all returns the pods there are, and those that are gone since a short time.
+func (p *podCache) all() (here, departed []*corev1.Pod) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.stores {
+		for _, o := range s.List() {
+			here = append(here, o.(*corev1.Pod))
+		}
+	}
+	return here, slices.Collect(maps.Values(p.departed))
 }
 
 // find returns the pod of that name, also one that is gone. uid may be "", or
