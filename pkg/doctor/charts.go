@@ -189,8 +189,26 @@ func onValues(blind func(chartCtx) string, f func(chartCtx) []Finding) func(*sna
 		if why := blind(c); why != "" && judged(c.r.Chart) {
 			out = append(out, Finding{Status: Skip, Ref: c.r.Ref(), Detail: why})
 		}
-		return out
+		return append(out, incomplete(c.r)...)
 	})
+}
+
+// onAllValues is onValues for charts of which nothing has to be known.
+func onAllValues(f func(chartCtx) []Finding) func(*snapshot.Snapshot) []Finding {
+	return onValues(func(chartCtx) string { return "" }, f)
+}
+
+// incomplete are the skips of a check of values that are not all at hand.
+func incomplete(r *snapshot.Release) []Finding {
+	var out []Finding
+	for _, l := range r.Incomplete {
+		f := Finding{Status: Skip, Ref: r.Ref(), Detail: "the values of " + r.Title() + " are not all at hand: " + l.What + " could not be read"}
+		if l.Right != nil {
+			f.Right = l.Right.String()
+		}
+		out = append(out, f)
+	}
+	return out
 }
 
 // blind says why the values of a release cannot be judged; "" when they can.

@@ -41,6 +41,32 @@ func TestUnknownCharts(t *testing.T) {
 	}
 }
 
+// TestIncompleteValues: what a release takes from elsewhere and is not at hand
+// keeps every check of values from passing; checks of the release itself go on.
+func TestIncompleteValues(t *testing.T) {
+	r := examineFiles(t, header{}, map[string]string{"hr.yaml": `apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {name: loki, namespace: monitoring}
+spec:
+  chart: {spec: {chart: loki, version: 6.55.0, sourceRef: {kind: HelmRepository, name: grafana}}}
+  valuesFrom: [{kind: Secret, name: creds}]
+  values: {deploymentMode: SingleBinary}
+`})
+	for _, code := range []string{"LS0601", "LS0602", "LS0603", "LS0604", "LS0606", "LS0607", "LS0613", "LS0614", "LS0904", "LS0905", "LS0907", "LS1204"} {
+		found := false
+		for i := range r.Findings {
+			f := &r.Findings[i]
+			found = found || f.Code == code && f.Status == Skip && strings.Contains(f.Detail, "Secret/creds[values.yaml] could not be read")
+		}
+		if !found || byCode(r, code, OK) > 0 {
+			t.Errorf("%s: no skip, or it passed", code)
+		}
+	}
+	if byCode(r, "LS0626", OK) != 1 {
+		t.Error("LS0626 reads no values")
+	}
+}
+
 func TestCheckChart(t *testing.T) {
 	for _, name := range []string{"loki", "promtail", "loki-stack", "alloy", "grafana", "vector", "fluent-bit", "k8s-monitoring"} {
 		if err := CheckChart(name); err != nil {

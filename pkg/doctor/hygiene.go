@@ -206,6 +206,7 @@ func checkDefaultPasswords(s *snapshot.Snapshot) []Finding {
 	var out []Finding
 	for _, r := range s.Releases() {
 		if len(r.Incomplete) > 0 {
+			out = append(out, incomplete(r)...)
 			continue // the password may be in what could not be read
 		}
 		for _, d := range []struct {

@@ -28,13 +28,13 @@ func storageChecks() []Check {
 			Code: "LS0904", Severity: Warning, Title: "old logs are deleted",
 			Explain: "Loki keeps everything for ever unless loki.limits_config.retention_period is set and the compactor deletes (retention_enabled with delete_request_store). The volume fills up, and Loki stops writing.",
 			Fix:     "loki.limits_config.retention_period: 168h, loki.compactor: {retention_enabled: true, delete_request_store: filesystem}",
-			Needs:   releases, Uses: []snapshot.Input{snapshot.ConfigMaps}, Applies: hasLokiConfig, Run: onConfigMaps(onCharts(retention), configRetention),
+			Needs:   releases, Uses: []snapshot.Input{snapshot.ConfigMaps}, Applies: hasLokiConfig, Run: onConfigMaps(onAllValues(retention), configRetention),
 		},
 		{
 			Code: "LS0905", Severity: Warning, Title: "logs outlive the pod",
 			Explain: "With storage on the local filesystem and without a volume, every restart of the pod begins with an empty store.",
 			Fix:     "singleBinary.persistence.enabled: true",
-			Needs:   releases, Applies: hasLokiChart, Run: onCharts(noPersistence),
+			Needs:   releases, Applies: hasLokiChart, Run: onAllValues(noPersistence),
 		},
 		{
 			Code: "LS0906", Severity: Warning, Title: "volumes are not deleted together with the StatefulSet",
@@ -46,7 +46,7 @@ func storageChecks() []Check {
 			Code: "LS0907", Severity: Warning, Title: "the schema is the current one",
 			Explain: "The last period of loki.schemaConfig says how new data is stored. Structured metadata and new versions of Loki need the tsdb store with schema v13; older stores are deprecated. A change needs a new period that begins in the future.",
 			Fix:     "add a period: {from: \"<a coming day>\", store: tsdb, object_store: <as before>, schema: v13, index: {prefix: index_, period: 24h}}",
-			Needs:   releases, Uses: []snapshot.Input{snapshot.ConfigMaps}, Applies: hasLokiConfig, Run: onConfigMaps(onCharts(oldSchema), configSchema),
+			Needs:   releases, Uses: []snapshot.Input{snapshot.ConfigMaps}, Applies: hasLokiConfig, Run: onConfigMaps(onAllValues(oldSchema), configSchema),
 		},
 	}, roomChecks()...)
 }

@@ -205,7 +205,7 @@ data:
 	if r.String("a", "x") != "inline" || r.String("a", "y") != "base" || r.String("b") != "base" || r.Version != "" || r.Constraint != "~6.5" {
 		t.Errorf("%+v", r)
 	}
-	if len(r.Incomplete) != 1 || !strings.Contains(r.Incomplete[0], "creds") {
+	if len(r.Incomplete) != 1 || !strings.Contains(r.Incomplete[0].What, "creds") {
 		t.Errorf("incomplete %v", r.Incomplete)
 	}
 	if ref := r.Ref("a", "x"); ref.Line != 9 {

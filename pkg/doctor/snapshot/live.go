@@ -101,6 +101,7 @@ func (s *Snapshot) loadLive(ctx context.Context, c *kube.Client) error {
 	l.lists(ctx, true, s.stackNamespaces())
 	l.datasources(ctx)
 	l.secrets(ctx)
+	l.valuesFrom(ctx)
 	s.d.stacks = nil
 	l.rights(ctx)
 	return ctx.Err()

@@ -43,6 +43,41 @@ func (l *live) secrets(ctx context.Context) {
 	}
 }
 
+// maxValuesFrom bounds the Gets of values that HelmReleases refer to.
+const maxValuesFrom = 16
+
+// valuesFrom gets the ConfigMaps and Secrets that HelmReleases of log charts take
+// values from.
+func (l *live) valuesFrom(ctx context.Context) {
+	n := 0
+	for _, u := range l.s.HelmReleases() {
+		if !looksLikeLogs(str(u, "spec", "chart", "spec", "chart")) && !looksLikeLogs(u.GetName()) {
+			continue
+		}
+		for _, v := range valuesFrom(u) {
+			if _, have := l.s.valuesText(u.GetNamespace(), v); have || n == maxValuesFrom || v.kind != "ConfigMap" && v.kind != "Secret" {
+				continue
+			}
+			n++
+			in := Input(strings.ToLower(v.kind) + "s")
+			var o object
+			var err error
+			if v.kind == "Secret" {
+				o, err = l.c.Kube.CoreV1().Secrets(u.GetNamespace()).Get(ctx, v.name, metav1.GetOptions{})
+			} else {
+				o, err = l.c.Kube.CoreV1().ConfigMaps(u.GetNamespace()).Get(ctx, v.name, metav1.GetOptions{})
+			}
+			switch {
+			case err == nil:
+				o.SetManagedFields(nil)
+				l.s.d.objects[in] = append(l.s.d.objects[in], o)
+			case apierrors.IsForbidden(err):
+				l.s.d.refused[v.kind+"/"+u.GetNamespace()+"/"+v.name] = &Right{Verb: "get", Resource: string(in), Namespace: u.GetNamespace()}
+			}
+		}
+	}
+}
+
 // helmSecrets finds the newest deployed revisions by metadata alone: only
 // those of releases that a workload of a log stack belongs to, then others,
 // up to a limit. The secret of a Flux release stands in another namespace.

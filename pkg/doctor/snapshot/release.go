@@ -50,14 +50,23 @@ type Release struct {
 	Manifest string
 	// Object is the HelmRelease or Application; nil for the others.
 	Object *unstructured.Unstructured
-	// Incomplete names values that could not be read (valuesFrom a Secret).
-	Incomplete []string
+	// Incomplete are values that belong to the release and are not in Values.
+	Incomplete []Lacking
 
 	ref        Ref
 	versionRef Ref
 	prefix     string
 	src        *source
 	lines      []string // of ref.In
+	// places are where keys and values stand that come from another object or
+	// file than the release.
+	places map[*yaml.Node]Ref
+}
+
+// Lacking is a part of a release's values that could not be read.
+type Lacking struct {
+	What  string // "Secret/creds[values.yaml]", "valueFiles $values/loki.yaml"
+	Right *Right // that lacks for it, nil when something else does
 }
 
 // Ref is the place of a values path. The deepest part that is there gives the
@@ -72,7 +81,12 @@ func (r *Release) Ref(path ...string) Ref {
 		if n == 0 && out.In != "" {
 			break // all of the values: no line of them
 		}
-		if k, _ := lookupKey(r.Values, path[:n]); k != nil && k.Line > 0 {
+		k, _ := lookupKey(r.Values, path[:n])
+		if at, ok := r.places[k]; ok {
+			at.Path = strings.TrimSpace(at.Path + " " + strings.Join(path, "."))
+			return at
+		}
+		if k != nil && k.Line > 0 {
 			out.Line, out.Column = k.Line, k.Column
 			break
 		}
@@ -127,6 +141,9 @@ func (r *Release) Text(path ...string) (Text, bool) {
 	n := r.Value(path...)
 	if n == nil || n.Kind != yaml.ScalarNode {
 		return Text{}, false
+	}
+	if _, elsewhere := r.places[n]; elsewhere {
+		return Text{Content: n.Value, Ref: r.Ref(path...), fixed: true}, true
 	}
 	lines := r.lines
 	if r.src != nil {
@@ -251,44 +268,6 @@ func FluxReleaseName(u *unstructured.Unstructured) string {
 	return name
 }
 
-// fluxRelease reads a HelmRelease (v2, v2beta2, v2beta1).
-func (s *Snapshot) fluxRelease(u *unstructured.Unstructured) *Release {
-	r := &Release{Origin: FromFlux, Object: u, Name: FluxReleaseName(u), Namespace: str(u, "spec", "targetNamespace"), prefix: "spec.values"}
-	if r.Namespace == "" {
-		r.Namespace = u.GetNamespace()
-	}
-	r.Chart = str(u, "spec", "chart", "spec", "chart")
-	r.setVersion(str(u, "spec", "chart", "spec", "version"))
-	repoNS := str(u, "spec", "chart", "spec", "sourceRef", "namespace")
-	if repoNS == "" {
-		repoNS = u.GetNamespace()
-	}
-	if repo, ok := Find(s.HelmRepositories(), repoNS, str(u, "spec", "chart", "spec", "sourceRef", "name")); ok {
-		r.Repo = str(repo, "spec", "url")
-	}
-	if ref := str(u, "spec", "chartRef", "name"); ref != "" && str(u, "spec", "chartRef", "kind") == "OCIRepository" {
-		ns := str(u, "spec", "chartRef", "namespace")
-		if ns == "" {
-			ns = u.GetNamespace()
-		}
-		if repo, ok := Find(s.OCIRepositories(), ns, ref); ok {
-			r.Repo = str(repo, "spec", "url")
-			r.Chart = r.Repo[strings.LastIndexByte(r.Repo, '/')+1:]
-			r.setVersion(str(repo, "spec", "ref", "tag") + str(repo, "spec", "ref", "semver"))
-		}
-	}
-	if last := str(u, "status", "lastAttemptedRevision"); r.Version == "" && last != "" {
-		r.Version, _, _ = strings.Cut(last, "+")
-	}
-	s.placeRelease(r, u, "spec", "values")
-	r.versionRef = s.Ref(u, "spec", "chart", "spec")
-	if r.Constraint != "" && str(u, "spec", "chart", "spec", "version") != "" {
-		r.versionRef = s.Ref(u, "spec", "chart", "spec", "version")
-	}
-	s.addValuesFrom(r, u)
-	return r
-}
-
 // setVersion tells an exact version from a range.
 func (r *Release) setVersion(v string) {
 	r.Constraint = v
@@ -296,74 +275,6 @@ func (r *Release) setVersion(v string) {
 	if strings.Count(exact, ".") == 2 && !strings.ContainsAny(exact, "<>^~*xX |,") {
 		r.Version = exact
 	}
-}
-
-// placeRelease takes the values at a path of an object, with their positions
-// when the object came from a file.
-func (s *Snapshot) placeRelease(r *Release, u *unstructured.Unstructured, path ...string) {
-	r.ref = s.Ref(u)
-	r.prefix = strings.Join(path, ".")
-	r.src = s.d.sources[u]
-	if r.src != nil {
-		r.Values = lookup(r.src.node, path)
-	} else if v, ok, _ := unstructured.NestedFieldNoCopy(u.Object, path...); ok {
-		r.Values = ToNode(v)
-	}
-	if !IsMap(r.Values) {
-		r.Values = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
-	}
-}
-
-// addValuesFrom merges values that a HelmRelease takes from ConfigMaps. The
-// inline values win. Values from Secrets are named as not read.
-func (s *Snapshot) addValuesFrom(r *Release, u *unstructured.Unstructured) {
-	from, _, _ := unstructured.NestedSlice(u.Object, "spec", "valuesFrom")
-	for _, f := range from {
-		m, ok := f.(map[string]any)
-		if !ok {
-			continue
-		}
-		name, _ := m["name"].(string)
-		key, _ := m["valuesKey"].(string)
-		if key == "" {
-			key = "values.yaml"
-		}
-		target, _ := m["targetPath"].(string)
-		what := fmt.Sprintf("%v/%s[%s]", m["kind"], name, key)
-		cm, found := Find(list[corev1.ConfigMap](s, ConfigMaps), u.GetNamespace(), name)
-		if m["kind"] != "ConfigMap" || !found {
-			r.Incomplete = append(r.Incomplete, what)
-			continue
-		}
-		n, err := ParseYAML(cm.Data[key])
-		if err != nil || target != "" || !IsMap(n) {
-			r.Incomplete = append(r.Incomplete, what)
-			continue
-		}
-		merged := *r.Values
-		merged.Content = append([]*yaml.Node(nil), r.Values.Content...)
-		mergeMissing(&merged, n)
-		r.Values = &merged
-	}
-}
-
-// mergeMissing adds what dst does not have, key by key.
-func mergeMissing(dst, from *yaml.Node) {
-	Entries(from, func(key string, k, v *yaml.Node) {
-		i := 0
-		for ; i+1 < len(dst.Content) && dst.Content[i].Value != key; i += 2 {
-		}
-		if i+1 >= len(dst.Content) {
-			dst.Content = append(dst.Content, unplaced(k), unplaced(v))
-			return
-		}
-		if have := resolve(dst.Content[i+1]); IsMap(have) && IsMap(v) {
-			c := *have
-			c.Content = append([]*yaml.Node(nil), have.Content...)
-			mergeMissing(&c, v)
-			dst.Content[i+1] = &c
-		}
-	})
 }
 
 // unplaced copies a tree without positions: they would be those of another text.
@@ -375,68 +286,6 @@ func unplaced(n *yaml.Node) *yaml.Node {
 		c.Content[i] = unplaced(n.Content[i])
 	}
 	return &c
-}
-
-// argoReleases reads the Helm sources of an Application.
-func (s *Snapshot) argoReleases(u *unstructured.Unstructured) []*Release {
-	paths := [][]string{{"spec", "source"}}
-	if sources, ok, _ := unstructured.NestedSlice(u.Object, "spec", "sources"); ok {
-		paths = nil
-		for i := range sources {
-			paths = append(paths, []string{"spec", "sources", fmt.Sprint(i)})
-		}
-	}
-	var out []*Release
-	for _, p := range paths {
-		if r := s.argoRelease(u, p); r != nil {
-			out = append(out, r)
-		}
-	}
-	return out
-}
-
-func (s *Snapshot) argoRelease(u *unstructured.Unstructured, path []string) *Release {
-	root := ToNode(u.Object)
-	src := s.d.sources[u]
-	if src != nil {
-		root = src.node
-	}
-	get := func(p ...string) string {
-		if n := lookup(root, append(append([]string(nil), path...), p...)); n != nil {
-			return n.Value
-		}
-		return ""
-	}
-	r := &Release{Origin: FromArgo, Object: u, Name: get("helm", "releaseName"), Namespace: str(u, "spec", "destination", "namespace"), Chart: get("chart"), Repo: get("repoURL")}
-	if r.Chart == "" {
-		return nil
-	}
-	if r.Name == "" {
-		r.Name = u.GetName()
-	}
-	r.setVersion(get("targetRevision"))
-	r.ref, r.src = s.Ref(u), src
-	r.versionRef = s.Ref(u, append(append([]string(nil), path...), "targetRevision")...)
-	r.Values = &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map"}
-	// parameters > valuesObject > values > valueFiles (Argo CD 3.3, user guide, Helm)
-	if n := lookup(root, append(append([]string(nil), path...), "helm", "valuesObject")); IsMap(n) {
-		r.Values, r.prefix = n, strings.Join(append(path, "helm.valuesObject"), ".")
-	} else if n := lookup(root, append(append([]string(nil), path...), "helm", "values")); n != nil && n.Kind == yaml.ScalarNode {
-		if parsed, err := ParseYAML(n.Value); err == nil && IsMap(parsed) {
-			r.prefix = strings.Join(append(path, "helm.values"), ".")
-			r.Values = parsed
-			if src != nil {
-				shift(parsed, scalarText(n, src.lines, r.ref))
-			}
-		}
-	}
-	if !IsEmpty(lookup(root, append(append([]string(nil), path...), "helm", "valueFiles"))) {
-		r.Incomplete = append(r.Incomplete, "valueFiles")
-	}
-	if !IsEmpty(lookup(root, append(append([]string(nil), path...), "helm", "parameters"))) {
-		r.Incomplete = append(r.Incomplete, "parameters")
-	}
-	return r
 }
 
 // shift moves the positions of a tree that was parsed from a text to those of its file.

@@ -70,6 +70,7 @@ type data struct {
 	inside          []*InsideResult
 	installRights   []InstallRight
 	stale           []string
+	refused         map[string]*Right // kind/namespace/name of values that may not be read
 }
 
 // object is what the loaders found: a pointer to a typed object or to an
@@ -85,7 +86,7 @@ func New(taken time.Time, namespace, name string) *Snapshot {
 		Taken: taken, Namespace: namespace, Name: name, Domain: "cluster.local", DomainFrom: "the default",
 		d: &data{
 			objects: map[Input][]object{}, missing: map[Input]*Missing{}, scope: map[Input][]string{}, sources: map[any]*source{},
-			files: map[Input]int{}, ownRights: map[Right]bool{}, collectorRights: map[Right]bool{},
+			files: map[Input]int{}, refused: map[string]*Right{}, ownRights: map[Right]bool{}, collectorRights: map[Right]bool{},
 		},
 	}
 }
