@@ -89,6 +89,19 @@ func (r *recent) add(ts int64, hash uint64) {
 	r.n++
 }
 
+// before returns the timestamp of the line before the one given, 0 if that is no
+// longer remembered.
+func (r *recent) before(ts int64, hash uint64) int64 {
+	for i := 1; i < min(r.n, len(r.lines)); i++ {
+		at := r.n - 1 - i
+		next := &r.lines[(at+1)%len(r.lines)]
+		if next.ts == ts && next.hash == hash {
+			return r.lines[at%len(r.lines)].ts
+		}
+	}
+	return 0
+}
+
 // verdict on a line that does not lie after the line before it.
 type verdict int
 

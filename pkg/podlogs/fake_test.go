@@ -49,6 +49,10 @@ type cluster struct {
 	// silent before something on the way ends it. Both look like a clean end; 0
 	// is never.
 	maxFollow, maxSilence time.Duration
+	// blind follows never notice a rotation, as with kubelets before 1.29.
+	blind bool
+	// stalled bodies deliver nothing.
+	stalled bool
 }
 
 // bodyFault ends a body early.
@@ -322,11 +326,15 @@ func (k *cluster) open(ctx context.Context, namespace, pod string, o *corev1.Pod
 	if o.TailLines != nil {
 		b.next = max(len(run.files[b.gen].lines)-int(*o.TailLines), 0)
 	}
+	if o.LimitBytes != nil {
+		b.fault = &bodyFault{after: int(*o.LimitBytes), err: io.EOF}
+	}
 	if k.bodyFault != nil {
 		if f := k.bodyFault(o); f != nil {
 			b.fault, b.stuck = f, f.stuck
 		}
 	}
+	b.blind = k.blind
 	k.openStream++
 	return b, nil
 }
@@ -335,7 +343,7 @@ func optionsKind(o *corev1.PodLogOptions) string {
 	switch {
 	case o.Follow:
 		return "follow"
-	case o.TailLines != nil:
+	case o.TailLines != nil || o.LimitBytes != nil:
 		return "probe"
 	}
 	return "catchup"
@@ -359,6 +367,7 @@ type fakeBody struct {
 	// stuck follows stay on a file that was rotated just after they were
 	// opened, before they first looked at the directory, until the next rotation.
 	stuck  bool
+	blind  bool // see cluster.blind
 	opened time.Time
 	spoke  time.Time // last delivered something
 }
@@ -382,7 +391,7 @@ func (b *fakeBody) Read(p []byte) (int, error) {
 			b.k.mu.Unlock()
 			return 0, err
 		}
-		if len(b.buf) == 0 {
+		if len(b.buf) == 0 && !(b.k.stalled && b.o.Follow) {
 			b.refill()
 		}
 		if n := b.fault.after - b.sent; b.fault.after >= 0 && len(b.buf) >= n {
@@ -437,7 +446,7 @@ func (b *fakeBody) refill() {
 				b.buf = append(b.buf, '\n')
 			}
 		}
-		if len(b.buf) > 0 || !b.o.Follow || b.gen == len(b.run.files)-1 {
+		if len(b.buf) > 0 || !b.o.Follow || b.gen == len(b.run.files)-1 || b.blind {
 			return
 		}
 		if b.stuck && b.gen == len(b.run.files)-2 && b.run.files[b.gen+1].born.Sub(b.opened) < 200*time.Millisecond {
@@ -464,13 +473,6 @@ func (b *fakeBody) cutAt() (at time.Time) {
 		}
 	}
 	return at
-}
-
-func laterOf(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // atEnd says whether the body ends here. The lock is held.

@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
-	"math/rand/v2"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,20 +27,7 @@ const (
 	// run may be on their way when its end is looked at.
 	completeTries = 4
 	completePause = 50 * time.Millisecond
-	// stuckPatience is how long a record that a probe has seen may take to
-	// arrive in the follow.
-	stuckPatience = time.Second
 )
-
-// silences are the times after the last line at which the end of the file is
-// probed; the last one repeats with jitter.
-var silences = []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute, 5 * time.Minute}
-
-// firstSilences are those of a new follow, until its first line. A rotation
-// between the kubelet's opening of the file and its first look at the directory
-// leaves the follow on the old file until the next rotation, which may come
-// after 10 seconds; what was written between is then skipped.
-var firstSilences = []time.Duration{time.Second, 9 * time.Second, 30 * time.Second, 2 * time.Minute, 5 * time.Minute}
 
 // read catches up with a running container and then follows it, or polls it
 // when its node has no follow to spare.
@@ -77,10 +63,19 @@ func (t *target) catchUpOnce(ctx context.Context, v *containerView) (int64, erro
 		}
 	}
 	if r.lines > 0 {
-		t.lastData.Store(time.Now().UnixNano())
+		now := time.Now()
+		t.lastData.Store(now.UnixNano())
+		t.rate.add(r.bytes, now)
 	}
 	return r.bytes, errors.Join(err, r.finishQuietly())
 }
+
+// turnLock is a mutex of its own, because a holder may wait for the store, and
+// simulated time stands still while somebody waits for a sync.Mutex.
+type turnLock chan struct{}
+
+func (l turnLock) Lock()   { l <- struct{}{} }
+func (l turnLock) Unlock() { <-l }
 
 // stream is one open follow with the goroutine that reads it.
 type stream struct {
@@ -90,15 +85,25 @@ type stream struct {
 	lr   *lineReader
 	// turn is held while lines are taken from the stream. Who holds it may
 	// read the cursor, which does not move then.
-	turn *sync.Mutex
+	turn turnLock
 	// replaced is set, under turn, when another stream goes on instead.
 	replaced bool
 	recent   recent
 	prev     int64
-	runtime  string // "containerd", "cri-o", …
-	cancel   context.CancelCauseFunc
-	ctx      context.Context
-	done     chan struct{}
+	pace     pace
+	// fence is the first line that may come from another file than the one being
+	// read, when that is known.
+	fence head
+	// again is the line with which the stream began a file once more.
+	again record
+	// unchecked counts bytes since the last look at the head of the file; grown
+	// gets a token when it is time for the next.
+	unchecked atomic.Int64
+	grown     chan struct{}
+	runtime   string // "containerd", "cri-o", …
+	cancel    context.CancelCauseFunc
+	ctx       context.Context
+	done      chan struct{}
 	// err and tail say how it ended, after done.
 	err  error
 	tail record
@@ -106,10 +111,10 @@ type stream struct {
 }
 
 // openFollow opens a follow and reads up to the anchor.
-func (t *target) openFollow(ctx context.Context, v *containerView, r *reading, turn *sync.Mutex) (*stream, error) {
+func (t *target) openFollow(ctx context.Context, v *containerView, r *reading, turn turnLock) (*stream, error) {
 	o := &corev1.PodLogOptions{Follow: true}
 	a := r.cur.anchor
-	mustFind := a.valid() && r.gap == nil
+	mustFind := a.valid() && r.gap == nil && t.absent != a
 	if mustFind && !t.noSince {
 		o.SinceTime = sinceAnchor(a)
 	}
@@ -121,7 +126,7 @@ func (t *target) openFollow(ctx context.Context, v *containerView, r *reading, t
 	}
 	s := &stream{
 		t: t, r: r, body: body, lr: newLineReader(body, t.c.opts.MaxLineBytes), turn: turn,
-		cancel: cancel, ctx: ctx, done: make(chan struct{}), runtime: v.runtime,
+		cancel: cancel, ctx: ctx, done: make(chan struct{}), runtime: v.runtime, grown: make(chan struct{}, 1),
 	}
 	if mustFind {
 		if err := s.attach(a); err != nil {
@@ -146,6 +151,7 @@ func (s *stream) attach(a anchor) error {
 			}
 			s.t.c.metrics.duplicates.Inc()
 			s.recent.add(line.ts, line.hash)
+			s.pace.late(line.ts, time.Now())
 			s.prev = line.ts
 			if f.is(&line) {
 				s.r.cur.ord = f.ord
@@ -211,11 +217,12 @@ func (s *stream) run() {
 // consume accepts the lines that have been read and hands them on.
 func (s *stream) consume() error {
 	var line rawLine
-	n := 0
+	n, before := 0, s.r.bytes
+	now := time.Now()
 	for s.lr.scan(&line) {
 		if line.stamped {
-			if s.suspicious(&line) {
-				return errors.Join(errRewound, s.r.flush())
+			if err := s.judge(&line, now); err != nil {
+				return errors.Join(err, s.r.flush())
 			}
 			s.recent.add(line.ts, line.hash)
 			s.prev = line.ts
@@ -228,8 +235,37 @@ func (s *stream) consume() error {
 	if n == 0 {
 		return nil
 	}
-	s.t.lastData.Store(time.Now().UnixNano())
+	s.t.lastData.Store(now.UnixNano())
+	s.grew(s.r.bytes-before+int64(n)*recordRoom, now)
 	return s.r.flush()
+}
+
+// grew counts what was delivered.
+func (s *stream) grew(bytes int64, now time.Time) {
+	s.t.rate.add(bytes, now)
+	s.t.sinceHead += bytes
+	if s.unchecked.Add(bytes) >= s.t.headStep() {
+		notify(s.grown)
+	}
+}
+
+// judge says why a line may not follow what was read.
+func (s *stream) judge(line *rawLine, now time.Time) error {
+	if s.pace.late(line.ts, now) {
+		s.t.c.metrics.lagging.Inc()
+		return errLagging
+	}
+	if s.fence.known() && line.ts >= s.fence.ts {
+		if !s.fence.begins(line.ts, line.text) {
+			return errSkipped
+		}
+		s.fence = head{}
+	}
+	if s.suspicious(line) {
+		s.again = recordOf(line, false)
+		return errRewound
+	}
+	return nil
 }
 
 // suspicious says whether the line may be one that was read before. Only
@@ -276,10 +312,10 @@ func (s *stream) stop(cause error) {
 func (t *target) follow(ctx context.Context, v *containerView, inst instance) error {
 	r := t.newReading(ctx, v)
 	defer r.close()
-	f := follower{t: t, r: r, view: v, inst: inst}
+	f := follower{t: t, r: r, view: v, inst: inst, turn: make(turnLock, 1)}
 	t.endSeen = false
 	t.lastData.Store(time.Now().UnixNano()) // idle from now on
-	s, err := t.openFollow(r.ctx, v, r, &f.turn)
+	s, err := t.openFollow(r.ctx, v, r, f.turn)
 	if err != nil {
 		return err
 	}
@@ -296,6 +332,10 @@ func (t *target) follow(ctx context.Context, v *containerView, inst instance) er
 	cause := f.watch(r.ctx)
 	f.s.stop(cause)
 	err = f.s.err
+	f.keepEmpty()
+	if errors.Is(err, errRewound) {
+		f.rewound(r.ctx)
+	}
 	if r.lines == 0 && !r.cur.anchor.valid() {
 		r.read = time.Now() // empty until now
 	}
@@ -313,234 +353,4 @@ func (t *target) follow(ctx context.Context, v *containerView, inst instance) er
 		err = f.classifyEnd()
 	}
 	return errors.Join(err, r.finishQuietly())
-}
-
-// follower watches over an open follow.
-type follower struct {
-	t      *target
-	r      *reading
-	view   *containerView
-	inst   instance
-	turn   sync.Mutex
-	s      *stream
-	opened time.Duration
-	// silences is the schedule of probes that watch goes by.
-	silences []time.Duration
-}
-
-// watch returns when the follow has ended, or why it is to be ended.
-func (f *follower) watch(ctx context.Context) error {
-	t := f.t
-	begin := time.Now()
-	defer func() { f.opened = time.Since(begin) }()
-	renew := begin.Add(renewAfter + rand.N(renewJitter))
-	lastData, probes := t.lastData.Load(), 0
-	silent := begin
-	f.silences = firstSilences
-	var deadline time.Time
-	timer := time.NewTimer(f.silence(0))
-	defer timer.Stop()
-	for {
-		select {
-		case <-f.s.done:
-			return nil
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-t.back:
-			return errSteppedBack
-		case <-t.changed:
-			if f.complete(ctx) {
-				return errComplete
-			}
-			if d := f.statusChanged(deadline); d != deadline {
-				deadline = d
-				timer.Reset(time.Until(d))
-			}
-			continue
-		case <-timer.C:
-		}
-		now := time.Now()
-		if !deadline.IsZero() && !now.Before(deadline) {
-			return errChanged
-		}
-		if data := t.lastData.Load(); data != lastData {
-			lastData, probes, silent = data, 0, time.Unix(0, data)
-			f.silences = silences
-		}
-		if !now.Before(renew) {
-			if f.renew(ctx) {
-				renew = now.Add(renewAfter + rand.N(renewJitter))
-			} else {
-				renew = now.Add(5*time.Minute + rand.N(time.Minute))
-			}
-		} else if due := silent.Add(f.silence(probes)); !now.Before(due) {
-			probes++
-			if err := f.probe(ctx); err != nil {
-				return err
-			}
-		}
-		next := silent.Add(f.silence(probes))
-		if next.Before(now) {
-			next = now.Add(f.silence(probes))
-		}
-		if renew.Before(next) {
-			next = renew
-		}
-		if !deadline.IsZero() && deadline.Before(next) {
-			next = deadline
-		}
-		timer.Reset(time.Until(next))
-	}
-}
-
-// silence is when the n-th probe of a silent follow is due.
-func (f *follower) silence(n int) time.Duration {
-	if n < len(f.silences) {
-		return f.silences[n]
-	}
-	last := f.silences[len(f.silences)-1]
-	return time.Duration(n-len(f.silences)+2)*last + rand.N(last)/2
-}
-
-// statusChanged returns the time at which the follow is given up, if the run
-// has ended or the pod is gone: the kubelet ends the stream itself once it has
-// sent everything.
-func (f *follower) statusChanged(deadline time.Time) time.Time {
-	v, deleted := f.t.snapshot()
-	ended := v.current.id != f.inst.id || v.current.finished
-	switch {
-	case !deadline.IsZero():
-	case deleted:
-		deadline = time.Now().Add(min(max(2*f.view.grace, endGrace), 2*time.Minute))
-	case ended:
-		deadline = time.Now().Add(endGrace)
-	}
-	return deadline
-}
-
-// errComplete ends a follow that has delivered the last record of a run.
-var errComplete = errors.New("the run has ended and was read to its end")
-
-// complete says whether everything of a run was delivered that has ended and
-// that no other will follow. It does not wait for the follow to end by itself:
-// the kubelet looks once a second whether the container has ended, and removes
-// the containers of a deleted pod earlier than that; the follow then ends with
-// an error that leaves open whether lines are missing.
-func (f *follower) complete(ctx context.Context) bool {
-	v, deleted := f.t.snapshot()
-	if deleted || !v.last || v.current.id != f.inst.id || v.runtime == "cri-o" {
-		return false // CRI-O stamps many lines alike: the last two may be twins
-	}
-	for range completeTries {
-		f.turn.Lock()
-		waits := f.r.gap != nil
-		f.turn.Unlock()
-		if waits {
-			return false // drain knows where to put it
-		}
-		newest, err := f.t.probeTail(ctx, v, false)
-		if err != nil || newest == nil || newest.open {
-			return false
-		}
-		f.turn.Lock()
-		read := newest.is(f.r.cur.anchor)
-		f.turn.Unlock()
-		if read {
-			return true
-		}
-		if f.pause(ctx, completePause) != nil {
-			return false
-		}
-	}
-	return false
-}
-
-// probe looks at the end of the file of a silent follow. errStuck means that
-// there is a record which the follow does not deliver.
-func (f *follower) probe(ctx context.Context) error {
-	t := f.t
-	before := t.lastData.Load()
-	newest, err := t.probeTail(ctx, f.view, false)
-	if err != nil || newest == nil || newest.open || f.knows(*newest) {
-		return nil //nolint:nilerr // a failed probe says nothing, half a line is on its way
-	}
-	if f.pause(ctx, stuckPatience) != nil {
-		return nil //nolint:nilerr // the follow ends anyway
-	}
-	if t.lastData.Load() != before || f.knows(*newest) {
-		return nil
-	}
-	f.turn.Lock()
-	t.tail.failed(*newest, f.r.cur.anchor)
-	if newest.ts < f.r.cur.anchor.ts {
-		t.noSince = true
-	}
-	f.turn.Unlock()
-	t.c.metrics.stuck.Inc()
-	return errStuck
-}
-
-// pause waits, or returns errEOF when the stream ends first.
-func (f *follower) pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-f.s.done:
-		return errEOF
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// knows says whether the newest record has been read.
-func (f *follower) knows(newest record) bool {
-	f.turn.Lock()
-	defer f.turn.Unlock()
-	return newest.is(f.r.cur.anchor) || f.t.tail.settled(newest, f.r.cur.anchor)
-}
-
-// renew opens the follow again and lets the new one go on where the old one
-// is; the old one stays if the new one does not reach that place.
-func (f *follower) renew(ctx context.Context) bool {
-	f.turn.Lock()
-	defer f.turn.Unlock()
-	select {
-	case <-f.s.done:
-		return false
-	default:
-	}
-	s, err := f.t.openFollow(ctx, f.view, f.r, &f.turn)
-	if err != nil {
-		return false
-	}
-	f.t.c.metrics.renewals.Inc()
-	old := f.s
-	old.replaced = true
-	old.cancel(nil)
-	f.s = s
-	go s.run()
-	return true
-}
-
-// classifyEnd says what the clean end of a stream means: most failures on the
-// way look the same as the end of the container.
-func (f *follower) classifyEnd() error {
-	v, deleted := f.t.snapshot()
-	s := f.s
-	if s.has {
-		e := ending{hasTail: true, tail: s.tail}
-		if err := e.inbandTail(); err != nil {
-			return err
-		}
-	}
-	f.t.endSeen = deleted || v.terminating || v.current.id == f.inst.id && v.current.finished
-	if !deleted || !s.has {
-		return errEOF
-	}
-	// The pod is gone: nothing can confirm the unterminated last line, and
-	// nothing will complete it.
-	line := s.tail.line()
-	return errors.Join(errEOF, f.r.accept(&line))
 }

@@ -2,6 +2,7 @@ package podlogs
 
 import (
 	"context"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -25,6 +26,10 @@ const (
 	// noFollowPenalty is how long a container is polled that met that limit, or
 	// that gave its slot to a busier one.
 	noFollowPenalty = time.Minute
+	// busier is how many times as much a container has to write to take the slot
+	// of one that has been quiet for a moment, muchBusier of one that has not.
+	busier, muchBusier = 2, 10
+	quiet              = 10 * time.Second
 )
 
 // backoff waits longer after each failure: full jitter below a doubling limit,
@@ -84,6 +89,8 @@ type nodeLimits struct {
 	// restoreAt ends the penalty for running out of inotify instances.
 	restoreAt time.Time
 	breaker   breaker
+	// blind says that follows of this node stay on rotated files.
+	blind bool
 }
 
 func newLimits(o *Options) *limits {
@@ -200,7 +207,7 @@ func (l *limits) acquireFollow(t *target, node string, urgent, evict bool) bool 
 	}
 	if !urgent && (len(n.follows) >= n.cap || l.follows >= l.totalFollow) {
 		if evict {
-			n.evictIdle()
+			n.evictFor(t)
 		}
 		return false
 	}
@@ -222,19 +229,40 @@ func (l *limits) releaseFollow(t *target, node string) {
 	}
 }
 
-// evictIdle asks the follow that has been silent longest to stop, if it has
-// been silent long enough to be polled instead.
-func (n *nodeLimits) evictIdle() {
+// evictFor asks the follow that brings least to stop, if it has been silent long
+// enough to be polled instead, or brings far less than t would.
+func (n *nodeLimits) evictFor(t *target) {
+	now := time.Now()
 	var idlest *target
-	oldest := time.Now().Add(-idleBeforePoll).UnixNano()
-	for t := range n.follows {
-		if last := t.lastData.Load(); last < oldest {
-			idlest, oldest = t, last
+	least := math.Inf(1)
+	for o := range n.follows {
+		if rate := o.rate.get(now); rate < least {
+			idlest, least = o, rate
 		}
 	}
-	if idlest != nil {
+	if idlest == nil {
+		return
+	}
+	silent, rate := now.Sub(time.Unix(0, idlest.lastData.Load())), t.rate.get(now)
+	if silent > idleBeforePoll || silent > quiet && rate > busier*least+1 || rate > muchBusier*least+1 {
 		idlest.stepBack()
 	}
+}
+
+// staysOnRotated notes that follows of the node do not notice rotations, as with
+// kubelets before 1.29.
+func (l *limits) staysOnRotated(node string) {
+	n := l.node(node)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.blind = true
+}
+
+func (l *limits) isBlind(node string) bool {
+	n := l.node(node)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.blind
 }
 
 // inotifyExhausted halves the node's follows for a while: other daemons of the

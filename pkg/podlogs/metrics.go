@@ -16,6 +16,9 @@ type metrics struct {
 	duplicates     prometheus.Counter
 	stuck          prometheus.Counter
 	renewals       prometheus.Counter
+	lagging        prometheus.Counter
+	rotations      prometheus.Counter
+	unverified     prometheus.Counter
 	truncated      prometheus.Counter
 	unparsed       prometheus.Counter
 	backPressure   prometheus.Counter
@@ -59,6 +62,9 @@ func newMetrics() *metrics {
 	m.duplicates = counter("duplicates_suppressed_total", "Lines that were read again and left out.")
 	m.stuck = counter("streams_stuck_total", "Follows that did not deliver what is in the file.")
 	m.renewals = counter("stream_renewals_total", "Follows replaced by a new one before the kubelet would cut them.")
+	m.lagging = counter("streams_lagging_total", "Follows closed because their lines came late: the log is read without following.")
+	m.rotations = counter("rotations_total", "Rotations of a log seen while it was followed.")
+	m.unverified = counter("rotations_unverified_total", "Those of them after which the old file could not be read again: a line that the runtime wrote to it late would be missing unseen.")
 	m.truncated = counter("lines_truncated_total", "Lines cut to the maximum length.")
 	m.unparsed = counter("lines_unparsed_total", "Lines without a timestamp where one was due.")
 	m.backPressure = counter("back_pressure_total", "Reads closed because the store did not keep up.")

@@ -39,6 +39,9 @@ func (t *target) poll(ctx context.Context, v *containerView, inst instance) erro
 			return err
 		}
 		t.retry.reset()
+		if newest == nil && t.fresh == t.position().anchor {
+			t.freshAt = time.Now() // still without a line
+		}
 		if t.mayFollow(v, false) {
 			return errChanged // a slot is free
 		}

@@ -45,17 +45,21 @@ type ending struct {
 	any           bool
 	first, latest int64
 	last          record // with its text
+	head          head   // of what was read
 	// tail is the text behind the last newline.
 	tail    record
 	hasTail bool
+	size    int64 // of the body
 }
 
-func (e *ending) see(ts int64) {
+func (e *ending) see(line *rawLine) {
+	ts := line.ts
 	if !e.any || ts > e.latest {
 		e.latest = ts
 	}
 	if !e.any {
 		e.any, e.first = true, ts
+		e.head = newHead(ts, line.text)
 	}
 }
 
@@ -115,10 +119,11 @@ func (t *target) scan(ctx context.Context, v *containerView, kind string, o *cor
 	var line rawLine
 	for {
 		err := lr.fill()
+		end.size = lr.read
 		stamped := false
 		for lr.scan(&line) {
 			if line.stamped {
-				end.see(line.ts)
+				end.see(&line)
 				stamped = true
 			}
 			if err := f(&line); err != nil {
@@ -173,6 +178,7 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 		end, err = t.scan(ctx, v, "catchup", &corev1.PodLogOptions{Previous: previous}, r.accept)
 		if err == nil {
 			r.read = time.Now()
+			t.noteHead(end, previous)
 			err = t.sameRun(ctx, v, r, previous)
 		}
 		return end, false, err
@@ -186,6 +192,9 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 		}
 	}
 	end, found, seen, err := t.seek(ctx, v, r, previous, want, nil)
+	if err == nil {
+		t.noteHead(end, previous)
+	}
 	if err != nil || found {
 		t.doubts = 0
 		return end, found, err
@@ -198,7 +207,10 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 	if err := t.believe(ctx, v, r, previous, want, end); err != nil {
 		return end, false, err
 	}
-	if r.cur.anchor.valid() {
+	t.absent = anchor{}
+	if t.continues(want, end) {
+		t.absent = want
+	} else if r.cur.anchor.valid() {
 		r.gap = &gap{reason: GapRotatedAway, from: want.ts, container: r.cur.instance}
 		t.gap = r.gap
 	}
@@ -218,6 +230,13 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 		r.read = time.Now()
 	}
 	return end, false, err
+}
+
+// noteHead keeps the head of a file that was read from its beginning.
+func (t *target) noteHead(end ending, previous bool) {
+	if !previous {
+		t.head, t.sinceHead = end.head, end.size
+	}
 }
 
 // sameRun asks whether the run whose first lines were just read is still the

@@ -44,6 +44,7 @@ type target struct {
 	changed, back chan struct{}
 	// lastData is when the last line arrived, in Unix nanoseconds.
 	lastData atomic.Int64
+	rate     byteRate
 
 	mu           sync.Mutex // guards the following
 	view         *containerView
@@ -78,6 +79,20 @@ type target struct {
 	// in the file of the present one: a status that lags behind the kubelet
 	// makes us read a new run under the old one's name.
 	carry anchor
+	// head is the head of the live file when it was last looked at, sinceHead the
+	// bytes delivered since it was new, fileMax the size at which this log is
+	// rotated, as far as known. Held under turn by follows.
+	head      head
+	sinceHead int64
+	fileMax   int64
+	// handed is what a follow that stayed on a rotated file has proven.
+	handed handover
+	// fresh is the last line read before the live file was found empty again and
+	// again, freshAt the last time; absent the last line read when it is known
+	// not to be in the live file, with nothing missing between.
+	fresh   anchor
+	freshAt time.Time
+	absent  anchor
 	// noSince is set when the container's clock went back: the kubelet would
 	// hide lines older than the anchor.
 	noSince bool
@@ -98,7 +113,7 @@ func newTarget(c *Collector, v *containerView, version string) *target {
 	return &target{
 		c: c, key: v.key, view: v, version: version, state: StateWaiting,
 		changed: make(chan struct{}, 1), back: make(chan struct{}, 1),
-		storedLabels: labels.EmptyLabels(),
+		storedLabels: labels.EmptyLabels(), fileMax: fileMax,
 	}
 }
 
@@ -254,6 +269,7 @@ func (t *target) enter(inst instance) {
 		}
 	}
 	t.committed = position{instance: inst.id, restart: inst.restart}
+	t.head, t.sinceHead, t.handed, t.fresh, t.absent = head{}, 0, handover{}, anchor{}, anchor{}
 	t.noSince, t.tail, t.doubts, t.failures, t.endSeen = false, tailCheck{}, 0, 0, false
 }
 
@@ -311,7 +327,7 @@ func (t *target) recover(ctx context.Context, v *containerView, err error) {
 		return
 	case errors.Is(err, errChanged):
 		return
-	case errors.Is(err, errRewound), errors.Is(err, errStuck):
+	case errors.Is(err, errRewound), errors.Is(err, errStuck), errors.Is(err, errLagging), errors.Is(err, errSkipped):
 		return
 	}
 	wait := t.retry.next()
