@@ -174,6 +174,8 @@ type batcher struct {
 	interval time.Duration
 	metrics  *metrics
 	log      *limitedLog
+	lag      *lagWindow
+	onGap    func(namespace string, reason GapReason)
 
 	room *semaphore.Weighted
 	size int64 // of room
@@ -199,6 +201,7 @@ func newBatcher(o *Options, m *metrics, log *limitedLog) *batcher {
 	size := 4 * int64(o.FlushBytes)
 	return &batcher{
 		sink: o.Sink, maxBytes: int64(o.FlushBytes), interval: o.FlushInterval, metrics: m, log: log,
+		lag: newLagWindow(time.Now()), onGap: o.OnGap,
 		room: semaphore.NewWeighted(size), size: size,
 		wake: make(chan struct{}, 1), full: make(chan struct{}, 1),
 		places: make(map[*target]place),
@@ -321,6 +324,7 @@ func (b *batcher) store(ctx context.Context, pieces []*piece) {
 		}
 		if result == nil {
 			b.metrics.stored(p)
+			b.durable(p)
 		}
 		p.session.finish(p, result)
 		b.room.Release(p.weight)

@@ -143,6 +143,7 @@ func New(o Options) (*Collector, error) {
 		}
 	}
 	c.batcher = newBatcher(&c.opts, c.metrics, c.log)
+	c.metrics.all = append(c.metrics.all, c.batcher.lag)
 	if o.Registerer != nil {
 		if err := c.metrics.register(o.Registerer, c); err != nil {
 			return nil, fmt.Errorf("registering the metrics of the pod log collector: %w", err)

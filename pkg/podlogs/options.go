@@ -77,6 +77,10 @@ type Options struct {
 	// see LifecycleJob.
 	Lifecycle bool
 
+	// OnGap is told of every gap entry that is stored. It is called by one
+	// goroutine at a time and must not wait. Nil means nobody is told.
+	OnGap func(namespace string, reason GapReason)
+
 	// Logger receives what the operator should know, at a limited rate. Nil discards.
 	Logger *slog.Logger
 	// Registerer receives the metrics. Nil means none are exported.
