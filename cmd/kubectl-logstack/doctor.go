@@ -146,6 +146,9 @@ func newDoctorListCmd(a *app) *cobra.Command {
 func explainCheck(a *app, code string) error {
 	c, ok := doctor.Lookup(code)
 	if !ok {
+		if near := doctor.NearestCode(code); near != "" {
+			return usagef("there is no check %q; did you mean %s?\n  kubectl logstack doctor list shows all", code, near)
+		}
 		return usagef("there is no check %q\n  kubectl logstack doctor list shows all", code)
 	}
 	_, err := fmt.Fprintf(a.Out, "%s  %s: %s\n\n%s\n\nfix: %s\n", c.Code, c.Category, c.Title, c.Explain, c.Fix)
@@ -336,26 +339,50 @@ const waitBetween = 5 * time.Second
 
 // examine looks once, or with --wait again while something transient is wrong.
 func examine(ctx context.Context, a *app, f *doctorFlags, req snapshot.Request, opts doctor.RunOptions) (*snapshot.Snapshot, *doctor.Report, error) {
-	deadline := time.Now().Add(f.wait)
 	progress := output.NewProgress(a.ErrOut, a.err())
 	defer progress.Done()
-	said := ""
-	for {
-		if a.err().Interactive && req.Client != nil {
-			progress.Wait(cmpOr(a.err().Cell(said), "looking at the cluster"))
+	if a.err().Interactive && req.Client != nil {
+		progress.Wait("looking at the cluster")
+	}
+	wait := f.wait
+	if req.Client == nil {
+		wait = 0 // files do not mend themselves
+	}
+	say := func(reason string) {
+		reason = "waiting: " + a.err().Cell(reason)
+		progress.Step(reason)
+		if a.err().Interactive {
+			progress.Wait(reason)
 		}
+	}
+	return lookAgain(ctx, wait, say, func(ctx context.Context) (*snapshot.Snapshot, *doctor.Report, error) {
 		s, err := snapshot.Load(ctx, req)
 		if err != nil {
 			return nil, nil, err
 		}
 		r := doctor.Run(s, doctor.Checks(), opts)
 		r.Sources = f.files
+		return s, r, nil
+	})
+}
+
+// lookAgain looks until nothing is wrong that may mend itself, for at most wait:
+// the last look is the answer. say is told what is waited for, each time that
+// it is another thing.
+func lookAgain(ctx context.Context, wait time.Duration, say func(string), look func(context.Context) (*snapshot.Snapshot, *doctor.Report, error)) (*snapshot.Snapshot, *doctor.Report, error) {
+	deadline := time.Now().Add(wait)
+	said := ""
+	for {
+		s, r, err := look(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
 		reason := r.Waiting()
-		if reason == "" || req.Client == nil || time.Now().Add(waitBetween).After(deadline) {
+		if reason == "" || time.Now().Add(waitBetween).After(deadline) {
 			return s, r, nil
 		}
 		if reason != said {
-			progress.Step("waiting: " + a.err().Cell(reason))
+			say(reason)
 			said = reason
 		}
 		select {

@@ -399,7 +399,10 @@ func (r *Report) Waiting() string {
 
 // hopeless says whether only a person can mend it.
 func hopeless(f *Finding) bool {
-	for _, w := range []string{"not found", "manifest unknown", "InvalidImageName", "two registries", "Insufficient", "scaled to 0", "matches no pod"} {
+	if strings.Contains(f.Detail, scalingUp) {
+		return false // a node is on its way
+	}
+	for _, w := range []string{"not found", "manifest unknown", "InvalidImageName", "two registries", "Insufficient", "scaled to 0", "matches no pod", "does not exist", "no default one", "suspended", "stalled", "exhausted", "forbidden", "ErrImageNeverPull"} {
 		if strings.Contains(f.Detail, w) {
 			return true
 		}

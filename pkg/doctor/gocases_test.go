@@ -124,6 +124,10 @@ func goCases() []testCase {
 	bad("LS0402", Warning, "killed for memory", "was killed once", killedOnce)
 	bad("LS0403", Error, "example/logstack/collector:1", "image cannot be pulled", waiting("ImagePullBackOff", nil))
 	bad("LS0404", Error, "Insufficient memory", "unschedulable", unscheduled("0/1 nodes are available: 1 Insufficient memory."))
+	bad("LS0404", Error, "the autoscaler is adding a node", "a node is made", func(p *parts) {
+		unscheduled("0/1 nodes are available: 1 Insufficient memory.")(p)
+		p.event = &corev1.Event{ObjectMeta: metav1.ObjectMeta{Namespace: "logstack", Name: "x"}, Reason: "TriggeredScaleUp", InvolvedObject: corev1.ObjectReference{Kind: "Pod", Namespace: "logstack", Name: "logstack-0"}}
+	})
 	bad("LS0404", Error, "StorageClass", "claim unbound", unscheduled("pod has unbound immediate PersistentVolumeClaims"))
 	bad("LS0410", Error, "scaled to 0", "scaled to zero", func(p *parts) { *p.set.Spec.Replicas = 0 })
 	bad("LS0410", Error, "0 of 1 replicas", "not ready", func(p *parts) { p.set.Status.ReadyReplicas = 0 })

@@ -3,6 +3,8 @@ package doctor
 import (
 	"fmt"
 	"strings"
+
+	"github.com/agnivade/levenshtein"
 )
 
 // The categories, in the order of a report, with the two digits of their codes.
@@ -44,6 +46,23 @@ func Lookup(code string) (Check, bool) {
 		}
 	}
 	return Check{}, false
+}
+
+// retired are codes that were given to checks that are gone. They stay here: a
+// code means one thing for ever, in suppressions and in scripts.
+var retired = map[string]string{}
+
+// NearestCode is the code that a wrong one most likely means, with its title:
+// the first that differs in one character; "" when none does.
+func NearestCode(word string) string {
+	word = strings.ToUpper(strings.TrimSpace(word))
+	best, least := "", 2
+	for _, c := range Checks() {
+		if d := levenshtein.ComputeDistance(word, c.Code); d < least {
+			best, least = c.Code+" ("+c.Title+")", d
+		}
+	}
+	return best
 }
 
 // slugOf is the short name of a check's category, for --only and --skip.

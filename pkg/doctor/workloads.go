@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,7 +25,7 @@ func podChecks() []Check {
 			Code: "LS0404", Severity: Error, Title: "every pod of the log stack has a node",
 			Explain: "An unscheduled pod waits for a node with room, or for a volume. The scheduler's own words are quoted. The Loki chart's caches ask for 9830Mi and 1229Mi of memory by default.",
 			Fix:     "kubectl describe pod -n NAMESPACE POD; make room, lower requests, or switch the component off",
-			Needs:   []snapshot.Input{snapshot.Pods}, Applies: hasStackPods, Transient: true,
+			Needs:   []snapshot.Input{snapshot.Pods}, Uses: []snapshot.Input{snapshot.Events}, Applies: hasStackPods, Transient: true,
 			Run: checkScheduled,
 		},
 		{
@@ -254,11 +255,20 @@ func checkScheduled(s *snapshot.Snapshot) []Finding {
 			case strings.Contains(c.Message, "PersistentVolumeClaim") && isOurs(s, p):
 				f.Fix = "name a StorageClass that exists (kubectl get storageclass): " + install.Command(s.Namespace, "uninstall --purge") + "; " + install.Command(s.Namespace, "install --storage-class CLASS") + ", or --ephemeral"
 			}
+			if slices.ContainsFunc(s.Events(), func(e *corev1.Event) bool {
+				return e.Reason == "TriggeredScaleUp" && e.InvolvedObject.Namespace == p.Namespace && e.InvolvedObject.Name == p.Name
+			}) {
+				f.Detail += scalingUp
+			}
 			out = append(out, f)
 		}
 	}
 	return out
 }
+
+// scalingUp is what a cluster autoscaler's event (TriggeredScaleUp) adds to the
+// scheduler's words: --wait waits for the node.
+const scalingUp = "; the autoscaler is adding a node"
 
 func requested(p *corev1.Pod) string {
 	var most string

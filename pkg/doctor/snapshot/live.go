@@ -100,6 +100,7 @@ func (s *Snapshot) loadLive(ctx context.Context, c *kube.Client) error {
 	s.deriveStacks()
 	l.lists(ctx, true, s.stackNamespaces())
 	l.datasources(ctx)
+	l.scaleUps(ctx)
 	l.secrets(ctx)
 	l.valuesFrom(ctx)
 	s.d.stacks = nil
@@ -410,6 +411,24 @@ func (l *live) datasources(ctx context.Context) {
 		if _, have := Find(list[corev1.ConfigMap](l.s, ConfigMaps), cm.Namespace, cm.Name); !have {
 			l.s.d.objects[ConfigMaps] = append(l.s.d.objects[ConfigMaps], cm)
 		}
+	}
+}
+
+// scaleUps adds the events of a cluster autoscaler, which are no warnings, where
+// a pod of a log stack waits for a node.
+func (l *live) scaleUps(ctx context.Context) {
+	waits := slices.ContainsFunc(list[corev1.Pod](l.s, Pods), func(p *corev1.Pod) bool {
+		return p.Spec.NodeName == "" && p.Status.Phase == corev1.PodPending && ProductOf(p.Labels, &p.Spec) != ""
+	})
+	if !waits || l.s.d.missing[Events] != nil || l.s.d.scope[Events] != nil {
+		return
+	}
+	page, err := l.c.Kube.CoreV1().Events("").List(ctx, metav1.ListOptions{FieldSelector: "reason=TriggeredScaleUp", Limit: pageSize})
+	if err != nil {
+		return // without them, the pod counts as one that nothing helps
+	}
+	for i := range page.Items {
+		l.s.d.objects[Events] = append(l.s.d.objects[Events], &page.Items[i])
 	}
 }
 

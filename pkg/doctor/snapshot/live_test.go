@@ -264,3 +264,22 @@ func BenchmarkLive5000Pods(b *testing.B) {
 		}
 	}
 }
+
+// TestScaleUps: the autoscaler's events are no warnings; they are read where a
+// pod of a log stack waits for a node, and only there.
+func TestScaleUps(t *testing.T) {
+	for phase, want := range map[corev1.PodPhase]int{corev1.PodPending: 1, corev1.PodRunning: 0} {
+		c, fakes := cluster(t, func(Right) bool { return true },
+			&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "monitoring", Name: "loki-0"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Image: "grafana/loki:3.6.7"}}}, Status: corev1.PodStatus{Phase: phase}})
+		load(t, c)
+		n := 0
+		for _, a := range fakes.Actions() {
+			if l, ok := a.(k8stesting.ListAction); ok && strings.Contains(l.GetListRestrictions().Fields.String(), "TriggeredScaleUp") {
+				n++
+			}
+		}
+		if n != want {
+			t.Errorf("%s: %d lists of scale-ups, want %d", phase, n, want)
+		}
+	}
+}
