@@ -31,6 +31,8 @@ type installFlags struct {
 	timeout     time.Duration
 	rollback    bool // go back instead
 	onFailure   bool // go back when the run fails
+	grafana     grafanaFlags
+	grafanaAPI  *install.GrafanaAPI // from the flags, nil for none
 }
 
 func newInstallCmd(a *app) *cobra.Command {
@@ -139,6 +141,7 @@ func (f *installFlags) addRunFlags(cmd *cobra.Command) {
 	fl.BoolVar(&f.wait, "wait", true, "Wait until the collector is ready and has collected a line.")
 	fl.DurationVar(&f.timeout, "timeout", 2*time.Minute, "How long to wait.")
 	fl.BoolVar(&f.onFailure, "rollback-on-failure", false, "When it does not become ready, put back what was ready before, or take out what was new.")
+	f.grafana.add(cmd)
 }
 
 // installNamespace is where the installation lives: --namespace where a person
@@ -166,6 +169,8 @@ func (f *installFlags) check(changed func(flag string) bool) error {
 		return usagef("--pre and --skip-pre: name one of them")
 	case f.onFailure && !f.wait:
 		return usagef("--rollback-on-failure needs --wait: without it nobody sees the failure")
+	case f.grafana.url != "" && (changed("export") || f.dryRun != "none" || f.diff || f.pre):
+		return usagef("--grafana-url is for a run that installs")
 	}
 	return nil
 }
@@ -181,6 +186,9 @@ func runInstall(ctx context.Context, a *app, f *installFlags, changed func(flag 
 		return err
 	}
 	if err := f.check(changed); err != nil {
+		return err
+	}
+	if f.grafanaAPI, err = f.grafana.api(a); err != nil {
 		return err
 	}
 	if changed("export") {
@@ -236,6 +244,9 @@ func apply(ctx context.Context, a *app, c *kube.Client, f *installFlags, values 
 	if f.dryRun == "server" {
 		progress.Step(fmt.Sprintf("the API server accepts it (%d objects would change); nothing was stored", count))
 		return nil
+	}
+	if err := tellGrafana(ctx, f.grafanaAPI, values, opts.Observer); err != nil {
+		return err
 	}
 	if !f.wait {
 		progress.Step("applied; see how it is doing: " + install.Command(values.Namespace, "status"))
@@ -335,7 +346,7 @@ func showFirstLine(ctx context.Context, a *app, c *kube.Client, namespace string
 next:
   kubectl logstack query '{namespace=~".+"} |= "error"'    search all logs
   kubectl logstack logs deploy/NAME -f                     follow one workload
-  Grafana: add a Loki data source, URL http://`+install.Name+"."+namespace+`.svc:3100
+  Grafana: where none was told above, add a Loki data source, URL http://`+install.Name+"."+namespace+`.svc:3100
 `)
 	return nil
 }

@@ -54,12 +54,12 @@ func TestInstallExportLeftovers(t *testing.T) {
 		t.Errorf("the first: %q", said)
 	}
 	said := export("--format", "kustomize")
-	for _, name := range []string{"datasource.yaml", "flux-kustomization.yaml"} {
+	for _, name := range []string{"datasource.yaml", "dashboards.yaml", "flux-kustomization.yaml"} {
 		if !strings.Contains(said, "note: "+filepath.Join(dir, name)+" is no part of this export") {
 			t.Errorf("%s is not named in %q", name, said)
 		}
 	}
-	if n := strings.Count(said, "note: "); n != 2 {
+	if n := strings.Count(said, "note: "); n != 3 {
 		t.Errorf("%d notes: %q", n, said)
 	}
 }

@@ -41,6 +41,7 @@ func (f *valueFlags) add(cmd *cobra.Command) {
 	direct("storage-class", "", "StorageClass of the volume (default: the cluster's default class).", func(v *install.Values, s string) { v.Storage.Class = s })
 	direct("storage-size", defaults.Storage.Size, "Size of the volume; the collector fills at most 80 % of it and then drops the oldest logs.", func(v *install.Values, s string) { v.Storage.Size = s })
 	direct("retention", defaults.Retention, "How long logs are kept (7d, 12h); 0 keeps them until the volume is full.", func(v *install.Values, s string) { v.Retention = s })
+	direct("grafana-namespace", "", "Namespace of the Grafana that gets a data source and dashboards (default: the only one that is found).", func(v *install.Values, s string) { v.Grafana.Namespace = s })
 	direct("memory", defaults.Resources.Memory, "Memory limit of the collector.", func(v *install.Values, s string) { v.Resources.Memory = s })
 	ephemeral := fl.Bool("ephemeral", false, "Keep the logs in an emptyDir: they are lost with the collector's pod.")
 	f.direct = append(f.direct, directFlag{"ephemeral", func(v *install.Values) { v.Storage.Ephemeral = *ephemeral }})
@@ -103,16 +104,20 @@ func (f *valueFlags) read(a *app) (map[string][]byte, error) {
 			continue
 		}
 		var err error
-		if name == "-" {
-			files[name], err = io.ReadAll(a.In)
-		} else {
-			files[name], err = os.ReadFile(name)
-		}
+		files[name], err = readInput(a, name)
 		if err != nil {
 			return nil, usagef("--values: %w", err)
 		}
 	}
 	return files, nil
+}
+
+// readInput reads a file, or stdin for -.
+func readInput(a *app, name string) ([]byte, error) {
+	if name == "-" {
+		return io.ReadAll(a.In)
+	}
+	return os.ReadFile(name)
 }
 
 // noteKept names what stays as the running installation has it, where a fresh

@@ -25,7 +25,7 @@ type ObjectDiff struct {
 // object, and stores nothing. The record of the installation is left out: it is
 // our own book-keeping.
 func Diff(ctx context.Context, c *kube.Client, opts Options) ([]ObjectDiff, error) {
-	v, err := resolve(c, opts.Values)
+	v, err := resolve(ctx, c, opts.Values, Observer{})
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ type File struct {
 }
 
 // ExportNames are the names of all files that Export makes for any values.
-var ExportNames = []string{"kustomization.yaml", "namespace.yaml", "rbac.yaml", "release.yaml", "monitoring.yaml", "datasource.yaml", "flux-kustomization.yaml", "application.yaml", "logstack.yaml"}
+var ExportNames = []string{"kustomization.yaml", "namespace.yaml", "rbac.yaml", "release.yaml", "monitoring.yaml", "datasource.yaml", "dashboards.yaml", "flux-kustomization.yaml", "application.yaml", "logstack.yaml"}
 
 // Export returns the files of an installation under GitOps: the objects that Run
 // would apply, but for its record, which is for who has no repository. Equal
@@ -104,7 +104,10 @@ func kustomize(objs []*unstructured.Unstructured) ([]File, error) {
 		case "ServiceMonitor", "PrometheusRule":
 			return "monitoring.yaml"
 		case "ConfigMap":
-			if o.GetName() != limitsName {
+			switch {
+			case strings.HasPrefix(o.GetName(), dashboardName):
+				return "dashboards.yaml"
+			case o.GetName() != limitsName:
 				return "datasource.yaml"
 			}
 		}

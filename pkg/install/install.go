@@ -85,7 +85,7 @@ func (e *TimeoutError) Error() string {
 // It returns how many objects were created or changed. The context stops it;
 // Options.Timeout bounds the waits.
 func Run(ctx context.Context, c *kube.Client, opts Options) (changed int, err error) {
-	resolved, err := resolve(c, opts.Values)
+	resolved, err := resolve(ctx, c, opts.Values, opts.Observer)
 	if err != nil {
 		return 0, err
 	}

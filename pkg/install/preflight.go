@@ -70,7 +70,7 @@ var checks = []check{
 // CheckBefore predicts what would keep an installation with these values from
 // working. It changes nothing. A check that lacks rights is skipped, not passed.
 func CheckBefore(ctx context.Context, c *kube.Client, v Values) ([]Preflight, error) {
-	v, err := resolve(c, v)
+	v, err := resolve(ctx, c, v, Observer{})
 	if err != nil {
 		return nil, err
 	}

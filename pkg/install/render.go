@@ -28,6 +28,7 @@ func Render(v Values) ([]*unstructured.Unstructured, error) {
 	if err := v.Validate(); err != nil {
 		return nil, err
 	}
+	v.Grafana = v.Grafana.withDefaults()
 	files, err := baseFiles()
 	if err != nil {
 		return nil, err
@@ -55,7 +56,8 @@ func Render(v Values) ([]*unstructured.Unstructured, error) {
 			return nil, fmt.Errorf("BUG: %s %s: %w", o.GetKind(), o.GetName(), err)
 		}
 	}
-	return out, nil
+	boards, err := dashboards(v)
+	return append(out, boards...), err
 }
 
 // alertsFile has rules for alerts, as an object of the Prometheus operator.
@@ -78,7 +80,7 @@ func wanted(file string, v Values) bool {
 	case "servicemonitor.yaml":
 		return v.ServiceMonitor == AutoOn
 	case "grafana-datasource.yaml":
-		return v.Grafana.Namespace != ""
+		return v.Grafana.wanted()
 	case alertsFile:
 		return v.AlertRules == AutoOn
 	}
@@ -263,30 +265,6 @@ func clusterName(v Values) string {
 		return collectorRole
 	}
 	return collectorRole + "-" + v.Namespace
-}
-
-// fillDatasource moves the data source into Grafana's namespace and points it at
-// the installation. A second installation is a second data source.
-func fillDatasource(o *unstructured.Unstructured, v Values) error {
-	o.SetNamespace(v.Grafana.Namespace)
-	labels := o.GetLabels()
-	delete(labels, "grafana_datasource")
-	labels[v.Grafana.Label] = v.Grafana.LabelValue
-	o.SetLabels(labels)
-	file := o.GetName() + ".yaml"
-	text, _, err := unstructured.NestedString(o.Object, "data", file)
-	if err != nil {
-		return err
-	}
-	text = strings.Replace(text, "http://logstack.logstack.svc", "http://"+Name+"."+v.Namespace+".svc", 1)
-	if v.Namespace != Name {
-		unstructured.RemoveNestedField(o.Object, "data", file)
-		o.SetName(Name + "-datasource-" + v.Namespace)
-		file = o.GetName() + ".yaml"
-		id := Name + "-" + v.Namespace
-		text = strings.NewReplacer("name: logstack\n", "name: "+id+"\n", "uid: logstack\n", "uid: "+id+"\n").Replace(text)
-	}
-	return unstructured.SetNestedField(o.Object, text, "data", file)
 }
 
 func fillBinding(o *unstructured.Unstructured, v Values) error {

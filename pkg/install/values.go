@@ -93,9 +93,22 @@ type Resources struct {
 	Memory string `json:"memory"`
 }
 
-// Grafana says where the sidecar of a Grafana finds its data sources.
+// Grafana says where the sidecar of a Grafana finds data sources. What is empty
+// is found out, see resolveGrafana.
 type Grafana struct {
-	// Namespace "" makes no data source.
+	// Enabled AutoDetect is: where one Grafana with a sidecar runs.
+	Enabled Auto `json:"enabled"`
+	// Namespace "" makes nothing where no cluster can be asked.
+	Namespace  string     `json:"namespace"`
+	Label      string     `json:"label"`
+	LabelValue string     `json:"labelValue"`
+	Dashboards Dashboards `json:"dashboards"`
+}
+
+// Dashboards says where the sidecar of a Grafana finds dashboards.
+type Dashboards struct {
+	Enabled bool `json:"enabled"`
+	// Namespace "" is that of the data source.
 	Namespace  string `json:"namespace"`
 	Label      string `json:"label"`
 	LabelValue string `json:"labelValue"`
@@ -162,7 +175,7 @@ func DefaultValues() Values {
 		Resources:      Resources{CPU: "50m", Memory: "256Mi"},
 		NetworkPolicy:  true,
 		ServiceMonitor: AutoDetect, AlertRules: AutoDetect,
-		Grafana: Grafana{Label: "grafana_datasource", LabelValue: "1"},
+		Grafana: Grafana{Enabled: AutoDetect, Dashboards: Dashboards{Enabled: true}},
 	}
 }
 
@@ -248,18 +261,20 @@ func (v Values) Validate() error {
 }
 
 func (g Grafana) validate(fail func(path, format string, args ...any)) {
-	if g.Namespace == "" {
-		return
+	g.Enabled.validate("grafana.enabled", fail)
+	place := func(path, namespace, label, value string) {
+		if msgs := validation.IsDNS1123Label(namespace); namespace != "" && len(msgs) > 0 {
+			fail(path+".namespace", "%q: %s", namespace, msgs[0])
+		}
+		if msgs := validation.IsQualifiedName(label); label != "" && len(msgs) > 0 {
+			fail(path+".label", "%q: %s", label, msgs[0])
+		}
+		if msgs := validation.IsValidLabelValue(value); len(msgs) > 0 {
+			fail(path+".labelValue", "%q: %s", value, msgs[0])
+		}
 	}
-	if msgs := validation.IsDNS1123Label(g.Namespace); len(msgs) > 0 {
-		fail("grafana.namespace", "%q: %s", g.Namespace, msgs[0])
-	}
-	if msgs := validation.IsQualifiedName(g.Label); len(msgs) > 0 {
-		fail("grafana.label", "%q: %s", g.Label, msgs[0])
-	}
-	if msgs := validation.IsValidLabelValue(g.LabelValue); len(msgs) > 0 {
-		fail("grafana.labelValue", "%q: %s", g.LabelValue, msgs[0])
-	}
+	place("grafana", g.Namespace, g.Label, g.LabelValue)
+	place("grafana.dashboards", g.Dashboards.Namespace, g.Dashboards.Label, g.Dashboards.LabelValue)
 }
 
 func (i Image) validate(fail func(path, format string, args ...any)) {

@@ -2,6 +2,7 @@ package install
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -83,7 +84,14 @@ func (a Auto) validate(path string, fail func(path, format string, args ...any))
 
 // resolve decides what is automatic by what the cluster knows. An export has no
 // cluster to ask: Render leaves out what is still automatic.
-func resolve(c *kube.Client, v Values) (Values, error) {
+func resolve(ctx context.Context, c *kube.Client, v Values, obs Observer) (Values, error) {
+	g, note, err := resolveGrafana(ctx, c, v.Grafana)
+	if err != nil {
+		return v, err
+	}
+	if v.Grafana = g; note != "" {
+		obs.note(note)
+	}
 	for _, a := range []struct {
 		value *Auto
 		kind  schema.GroupKind
