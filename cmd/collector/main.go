@@ -63,6 +63,7 @@ type config struct {
 	kubeContext  string
 	noKubernetes bool
 	namespaces   []string
+	replicas     replicaFlags
 
 	retention    time.Duration // 0 keeps everything
 	maxDisk      int64         // bytes, 0 is no limit
@@ -109,6 +110,7 @@ func parseConfig(args []string, env func(string) (string, bool), help io.Writer)
 	fs.StringVar(&cfg.kubeContext, "context", "", "context `NAME` of the kubeconfig instead of its current one")
 	fs.BoolVar(&cfg.noKubernetes, "no-kubernetes", false, "collect no container logs; only take pushes")
 	fs.StringSliceVar(&cfg.namespaces, "namespace", nil, "collect from this namespace `NAME` only; may be repeated (default all)")
+	cfg.replicas.add(fs)
 	fs.StringVar(&retention, "retention", "7d", "`AGE` at which entries are removed, such as 12h or 30d; 0 keeps them for ever")
 	fs.StringVar(&maxDisk, "max-disk", "10GiB", "`SIZE` of the database beyond which the oldest entries are removed; 0 is no limit")
 	fs.StringVar(&memory, "memory-limit", "auto", "`SIZE` of memory to stay below; auto is the container's limit, or 512MiB without one")
@@ -199,7 +201,7 @@ func (c *config) check() error {
 		return fmt.Errorf("--data-dir: %w", err)
 	}
 	c.dataDir = abs
-	return nil
+	return c.replicas.complete(c.noKubernetes)
 }
 
 // envName is the environment variable of a flag. Kubernetes itself sets

@@ -136,6 +136,7 @@ type parts struct {
 	events  *kubevents.Collector // nil if not wanted
 	// ownsEvents says which replica collects events; nil means this one.
 	ownsEvents func() bool
+	replicas   *replicas // nil until it is known with whom pods are shared
 }
 
 func newRegistry() *prometheus.Registry {
@@ -221,8 +222,13 @@ func (p *parts) collect(rc *rest.Config, failed chan<- error) (stop func(), err 
 	if rc == nil {
 		return func() {}, nil
 	}
+	replicas, err := p.newReplicas(rc)
+	if err != nil {
+		return nil, err
+	}
 	c, err := podlogs.New(podlogs.Options{
 		RESTConfig: rc,
+		Share:      replicas.share(),
 		Sink:       p.echoes.sink(levelSink{db: p.peering.store, off: p.cfg.noLevels || p.cfg.limits.NoLevels, levels: lokiapi.NewLevels(p.cfg.limits.LevelFields)}),
 		Marks:      p.db,
 		Namespaces: p.cfg.namespaces,
@@ -242,6 +248,7 @@ func (p *parts) collect(rc *rest.Config, failed chan<- error) (stop func(), err 
 		cancel()
 		return nil, err
 	}
+	replicas.start(p, c)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -257,6 +264,7 @@ func (p *parts) collect(rc *rest.Config, failed chan<- error) (stop func(), err 
 		case <-time.After(stopSources):
 			p.log.Warn("container logs did not stop in time; they continue at their last position after the next start")
 		}
+		replicas.leave(p)
 	}, nil
 }
 

@@ -42,6 +42,10 @@ func (p *parts) status() map[string]any {
 	if p.podlogs != nil {
 		s := p.podlogs.Status()
 		out["podlogs"] = map[string]any{"synced": s.Synced, "targets": s.Targets, "problems": s.Problems}
+		if r := p.replicas.status(); r != nil {
+			r["pods"] = s.Shared
+			out["replicas"] = r
+		}
 	}
 	if p.events != nil {
 		out["events"] = newEventsStatus(p.events.Status())

@@ -71,7 +71,9 @@ func (l *lifecycle) seen(pod *corev1.Pod) { l.put(pod, false) }
 func (l *lifecycle) gone(pod *corev1.Pod) { l.put(pod, true) }
 
 func (l *lifecycle) put(pod *corev1.Pod, gone bool) {
-	if l == nil {
+	if l == nil || !gone && !l.c.shared.reads(pod) {
+		// All replicas store the end of a pod, since its owner may be dead: they
+		// store the same.
 		return
 	}
 	l.mu.Lock()

@@ -242,8 +242,8 @@ func (x *fleet) stored() (n int) {
 }
 
 // judge compares what a query finds of a container with what it wrote: every line
-// as often as it was written, except where a gap says that it may be missing. It
-// returns the gaps.
+// as often as it was written, except where a gap says that it may be missing, and
+// except whole files before the first that was ever read. It returns the gaps.
 func (x *fleet) judge(p *fakePod, container string) (gaps []model.Entry) {
 	x.Helper()
 	type key struct {
@@ -252,24 +252,27 @@ func (x *fleet) judge(p *fakePod, container string) (gaps []model.Entry) {
 	}
 	name := "default/" + p.pod.Name + ":" + container
 	found := make(map[key]int)
-	first := int64(0)
 	for _, e := range x.merged(name) {
 		if e.Metadata.Get(MetaGap) != "" {
 			gaps = append(gaps, e)
 			continue
 		}
-		if first == 0 {
-			first = e.Timestamp
-		}
 		found[key{e.Timestamp, e.Line}]++
 	}
+	seen := false
 	for _, run := range p.containers[container].runs {
 		for _, file := range run.files {
-			for _, l := range file.lines {
+			for i, l := range file.lines {
 				k := key{l.ts.UnixNano(), l.text}
-				if found[k] > 0 {
+				switch {
+				case found[k] > 0:
 					found[k]--
-				} else if !x.covered(gaps, k.ts) {
+					if !seen && i > 0 && !x.covered(gaps, file.lines[0].ts.UnixNano()) {
+						x.Errorf("%s: the first line found, %q, is not the first of its file; gaps %v", name, l.text, describeGaps(gaps))
+						return gaps
+					}
+					seen = true
+				case seen && !x.covered(gaps, k.ts):
 					x.Errorf("%s: line %q of %s is missing; gaps %v", name, l.text, l.ts.UTC().Format(time.TimeOnly), describeGaps(gaps))
 					return gaps
 				}

@@ -44,9 +44,10 @@ type sharedPod struct {
 	ref   PodRef
 	pod   *corev1.Pod // nil if it was never seen
 	state podState
-	// gone says that the pod's object is gone, since when.
-	gone   bool
-	goneAt time.Time
+	// gone says that the pod's object is gone, since when, and who was to read it.
+	gone      bool
+	goneAt    time.Time
+	lastOwner string
 	// tryAt is when a pod that is being claimed is to be asked for.
 	tryAt time.Time
 	// lostAt is since when a pod that is being read belongs to another replica.
@@ -140,6 +141,12 @@ func (s *sharing) owns(p PodRef) bool {
 	return p.Node != "" && s.share.Owner(p) == s.share.Self()
 }
 
+// reads says whether the pod is this replica's, also where nothing is shared.
+// Called with or without the lock.
+func (s *sharing) reads(pod *corev1.Pod) bool {
+	return s == nil || s.owns(PodRef{UID: string(pod.UID), Node: pod.Spec.NodeName})
+}
+
 // admit notes a pod that was seen. It says whether the pod is to be read now.
 func (s *sharing) admit(pod *corev1.Pod) bool {
 	uid := string(pod.UID)
@@ -197,6 +204,9 @@ func (s *sharing) countNodes() {
 func (s *sharing) claim(p *sharedPod) {
 	p.state, p.tryAt, p.inherited = podClaiming, time.Time{}, false
 	notify(s.wake)
+	if p.pod != nil {
+		s.c.life.seen(p.pod)
+	}
 }
 
 // gone notes that the pod's object is gone, and says whether the pod is read here.
@@ -210,7 +220,7 @@ func (s *sharing) gone(uid string) bool {
 		delete(s.pods, uid)
 		return true
 	}
-	p.gone, p.goneAt = true, time.Now()
+	p.gone, p.goneAt, p.lastOwner = true, time.Now(), s.share.Owner(p.ref)
 	return false
 }
 
@@ -268,24 +278,26 @@ func (s *sharing) reassess() {
 			p.lostAt = now
 		case p.state == podClaiming && !owned:
 			p.state = podForeign
-		case p.state == podForeign && owned && (!p.gone || s.knows(p.ref.UID)):
+		case p.state == podForeign && owned && (!p.gone || s.unfinished(p)):
 			s.claim(p)
 		}
 	}
 	s.dirty.all(s.c.targets)
 }
 
-// knows says whether there is a position of any container of the pod.
-func (s *sharing) knows(uid string) bool {
-	if len(s.copies[uid]) > 0 {
+// unfinished says whether the end of a pod that is gone may still have to be
+// stored: there is a position, or the one who was to read it died first.
+func (s *sharing) unfinished(p *sharedPod) bool {
+	if len(s.copies[p.ref.UID]) > 0 {
 		return true
 	}
 	for k := range s.c.saved {
-		if k.uid == uid {
+		if k.uid == p.ref.UID {
 			return true
 		}
 	}
-	return false
+	last, live := s.share.Seen(p.lastOwner)
+	return p.pod != nil && !live && p.goneAt.After(last)
 }
 
 // stop ends the reading of a pod; its positions are then among the saved ones.
@@ -332,14 +344,14 @@ func (s *sharing) sweep(ctx context.Context) {
 	}
 	orphans := make(map[string][]PodRef)
 	var b model.Batch
-	for uid, p := range s.pods {
+	for _, p := range s.pods {
 		switch {
 		case p.state == podMine && !p.lostAt.IsZero() && now.Sub(p.lostAt) > orphanAfter:
 			if owner := s.share.Owner(p.ref); owner != "" && owner != s.share.Self() {
 				orphans[owner] = append(orphans[owner], p.ref)
 			}
 		case p.state != podForeign || !p.gone:
-		case s.owns(p.ref) && s.knows(uid):
+		case s.owns(p.ref) && s.unfinished(p):
 			s.claim(p)
 		case now.Sub(p.goneAt) > orphanAfter:
 			s.clear(p, &b)
@@ -403,9 +415,11 @@ func (s *sharing) append(ctx context.Context, b *model.Batch) error {
 type SharedStatus struct {
 	// Owned pods are read here, Claimed ones are being asked for, Foreign ones
 	// are other replicas'.
-	Owned, Claimed, Foreign int
+	Owned   int `json:"owned"`
+	Claimed int `json:"claimed"`
+	Foreign int `json:"foreign"`
 	// Copies are positions kept for other replicas.
-	Copies int
+	Copies int `json:"copies"`
 }
 
 func (s *sharing) status() *SharedStatus {

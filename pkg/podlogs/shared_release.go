@@ -114,6 +114,30 @@ func (s *sharing) yield(taker string, pods map[string]PodRef, b *model.Batch) (h
 	return held
 }
 
+// Pending counts what other replicas have given away, or may have, and this one
+// has not begun to read: containers of which lines that a former reader stored are
+// stored here once more. Safe at any time.
+func (c *Collector) Pending() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.shared == nil {
+		return 0
+	}
+	for _, p := range c.shared.pods {
+		if p.state == podClaiming {
+			n++
+		}
+	}
+	for _, t := range c.targets {
+		t.mu.Lock()
+		if t.committed.taken && !t.committed.done && !t.deleted {
+			n++
+		}
+		t.mu.Unlock()
+	}
+	return n
+}
+
 // describe says how far a target was read, if it was.
 func (s *sharing) describe(k targetKey, v saved, node string, now time.Time) (Held, bool) {
 	if v.pos.instance == "" {

@@ -85,6 +85,8 @@ type Options struct {
 	Logger *slog.Logger
 	// Registerer receives the metrics. Nil means none are exported.
 	Registerer prometheus.Registerer
+	// Leaving joins as a member that is leaving, see Group.Leave.
+	Leaving bool
 }
 
 func (o *Options) validate() error {
@@ -164,6 +166,9 @@ func New(o Options) (*Group, error) {
 		members: make(map[string]*member), subs: make(map[chan struct{}]struct{}),
 		wake: make(chan struct{}, 1), unreachable: make(map[string]time.Time), reachedID: make(map[string]string),
 		nodes: 1,
+	}
+	if o.Leaving {
+		g.state = StateLeaving
 	}
 	if o.Registerer != nil {
 		if err := g.metrics.register(o.Registerer, g); err != nil {

@@ -20,6 +20,8 @@ const (
 	PathPrefix = "/logstack/v1/peer/positions/"
 	claimPath  = PathPrefix + "claim"
 	keepPath   = PathPrefix + "keep"
+	// pendingPath answers with pendingResponse.
+	pendingPath = PathPrefix + "pending"
 )
 
 const (
@@ -51,6 +53,10 @@ type claimResponse struct {
 	Refused []string       `json:"refused"` // uids of pods that it owns, as it thinks
 }
 
+type pendingResponse struct {
+	Pending int `json:"pending"`
+}
+
 type keepRequest struct {
 	header
 	Positions []podlogs.Held `json:"positions"`
@@ -60,6 +66,7 @@ type keepRequest struct {
 type Positions interface {
 	Release(ctx context.Context, taker string, pods []podlogs.PodRef) (held []podlogs.Held, refused []string, err error)
 	Keep(ctx context.Context, from string, list []podlogs.Held) error
+	Pending() int
 }
 
 // Handler answers the other replicas, below PathPrefix. Who may ask is its
@@ -90,7 +97,28 @@ func (g *Group) Handler(p Positions) http.Handler {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})
+	mux.HandleFunc("POST "+pendingPath, func(w http.ResponseWriter, r *http.Request) {
+		var h header
+		if g.decode(w, r, &h, &h) {
+			w.Header().Set("Content-Type", "application/json")
+			_ = json.NewEncoder(w).Encode(pendingResponse{p.Pending()}) // who asked is gone otherwise
+		}
+	})
 	return mux
+}
+
+// Pending asks all other members that work how much of what was given to them
+// they have not begun to read.
+func (g *Group) Pending(ctx context.Context) (n int, err error) {
+	live, _ := g.targetsOf()
+	for _, m := range live {
+		var out pendingResponse
+		if err := g.post(ctx, m, pendingPath, header{Set: g.opts.Set, From: g.opts.Name, To: m.Name}, &out); err != nil {
+			return 0, err
+		}
+		n += out.Pending
+	}
+	return n, nil
 }
 
 // decode reads a request that is meant for us.

@@ -35,7 +35,7 @@ func (g *Group) Run(ctx context.Context) {
 	defer func() { <-fences }()
 	tick := time.NewTicker(renewRetry)
 	defer tick.Stop()
-	for {
+	for ctx.Err() == nil {
 		g.expire(ctx)
 		g.mu.Lock()
 		g.evaluate()
