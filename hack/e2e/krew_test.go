@@ -25,7 +25,8 @@ const krewNamespace = "e2e-krew"
 // Then the next release comes, and in the end nothing is left in the cluster.
 func TestKrew(t *testing.T) {
 	plugin(t, "uninstall", "--purge")
-	mustKubectl(t, "", "delete", "namespace", krewNamespace, "--ignore-not-found", "--wait=true")
+	mustKubectl(t, "", "delete", "namespace", krewNamespace, "e2e-grafana", "--ignore-not-found", "--wait=true")
+	mustKubectl(t, sleepingGrafana, "apply", "-f", "-")
 	before := objects(t)
 	root := krew.Root(t.TempDir())
 	t.Setenv("KREW_ROOT", string(root))
@@ -61,6 +62,13 @@ func TestKrew(t *testing.T) {
 	if got := mustKubectl(t, "", "get", "ns", "logstack", "-o", `jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}`); got != "restricted" {
 		t.Errorf("the namespace enforces %q", got)
 	}
+	t.Run("the data source and dashboards are where Grafana looks", func(t *testing.T) {
+		for _, label := range []string{"e2e/source=yes", "grafana_dashboard=1"} {
+			if got := mustKubectl(t, "", "get", "configmap", "-n", "e2e-grafana", "-l", label, "-o", "name"); !strings.Contains(got, "configmap/logstack-da") {
+				t.Errorf("with label %s there is %q", label, got)
+			}
+		}
+	})
 	t.Run("completion of labels and values from the collector", func(t *testing.T) {
 		eventually(t, time.Minute, func() string {
 			out := mustKubectl(t, "", "__complete", "logstack", "query", `{namespace="kube-s`)
@@ -108,7 +116,32 @@ func TestKrew(t *testing.T) {
 	if err := root.Uninstall("logstack", runtime.GOOS); err != nil {
 		t.Error(err)
 	}
+	mustKubectl(t, "", "delete", "namespace", "e2e-grafana", "--wait=true")
 }
+
+// sleepingGrafana has what installations look at, and no pod.
+const sleepingGrafana = `apiVersion: v1
+kind: Namespace
+metadata: {name: e2e-grafana}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: grafana, namespace: e2e-grafana}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: grafana}}
+  template:
+    metadata: {labels: {app: grafana}}
+    spec:
+      containers:
+        - {name: grafana, image: "docker.io/grafana/grafana:12.2.1"}
+        - name: datasources
+          image: quay.io/kiwigrid/k8s-sidecar:2.1.2
+          env: [{name: LABEL, value: e2e/source}, {name: LABEL_VALUE, value: "yes"}, {name: FOLDER, value: /etc/grafana/provisioning/datasources}]
+        - name: dashboards
+          image: quay.io/kiwigrid/k8s-sidecar:2.1.2
+          env: [{name: LABEL, value: grafana_dashboard}, {name: FOLDER, value: /tmp/dashboards}, {name: NAMESPACE, value: ALL}]
+`
 
 // installRelease builds a release for this machine, loads its image into the node
 // and installs its plugin.
@@ -177,7 +210,7 @@ func waitForNumber(t *testing.T, n int) (numbers []int) {
 	t.Helper()
 	eventually(t, 2*time.Minute, func() string {
 		numbers = numbers[:0]
-		out := mustKubectl(t, "", "logstack", "query", fmt.Sprintf(`{namespace=%q, pod="writer"}`, krewNamespace), "--since", "1h", "--limit", "0", "-o", "jsonl")
+		out := mustKubectl(t, "", "logstack", "query", fmt.Sprintf(`{job="kubernetes-pods", namespace=%q, pod="writer"}`, krewNamespace), "--since", "1h", "--limit", "0", "-o", "jsonl")
 		for line := range strings.Lines(out) {
 			var e struct{ Line string }
 			if err := json.Unmarshal([]byte(line), &e); err != nil {

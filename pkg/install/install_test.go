@@ -41,6 +41,7 @@ func TestRenderGolden(t *testing.T) {
 			v.Limits = Limits{"max_line_size": "1MB", "max_label_value_length": int64(1000000)}
 			v.TLS.SecretName, v.Auth.SecretName = "logstack-tls", "logstack-auth"
 			v.ServiceMonitor, v.Grafana.Namespace = AutoOn, "monitoring"
+			v.Grafana.Dashboards.Enabled = false // hundreds of lines, see TestDashboards
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
