@@ -112,7 +112,7 @@ func installChecks() []Check {
 	return []Check{{
 		Code: "LS0202", Severity: Error, Title: "you may install",
 		Explain: "With --pre, the API server is asked for every object that kubectl logstack install would apply: may you create and patch it? A ClusterRole can be refused all the same: whoever makes one has to hold the rights in it.",
-		Fix:     "ask an admin, or have the manifests applied by one: kubectl logstack install --export",
+		Fix:     "ask an admin, or have the manifests applied by one: kubectl logstack install --export DIRECTORY",
 		Needs:   []snapshot.Input{snapshot.Server, snapshot.InstallRights},
 		Run:     checkInstallRights,
 	}}
@@ -129,7 +129,7 @@ func checkInstallRights(s *snapshot.Snapshot) []Finding {
 		return nil
 	}
 	return []Finding{{Status: Error, Object: "you", Detail: "you may not " + strings.Join(lacking, ", "),
-		Fix: "ask an admin for these rights, or to apply what this prints: " + install.Command(s.Namespace, "install --export")}}
+		Fix: "ask an admin for these rights, or to apply what this prints: " + install.Command(s.Namespace, "install --export DIRECTORY")}}
 }
 
 // InstallNeeds are the rights that applying these objects needs: an object that

@@ -32,7 +32,7 @@ type Request struct {
 }
 
 // InstallFile is the name of [Request].Manifests in findings.
-const InstallFile = "kubectl logstack install --export"
+const InstallFile = "kubectl logstack install --dry-run=client"
 
 // Load takes the snapshot. Files lie over the cluster's objects of the same
 // name. It fails when ctx ends, or with *FileError (joined) for files that
