@@ -135,7 +135,11 @@ func (s *Store) answer(w http.ResponseWriter, r *http.Request, h func(*answer, *
 
 // decodeRequest reads a question.
 func decodeRequest(r *http.Request, into any) error {
-	if err := json.NewDecoder(io.LimitReader(r.Body, maxRequest)).Decode(into); err != nil {
+	text, err := io.ReadAll(io.LimitReader(r.Body, maxRequest))
+	if err == nil {
+		err = json.Unmarshal(text, into)
+	}
+	if err != nil {
 		return fmt.Errorf("reading the request: %w", err)
 	}
 	return nil

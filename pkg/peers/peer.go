@@ -284,7 +284,10 @@ func (s *Store) post(ctx context.Context, p *peer, what string, body any) (*http
 // accept reads the headers of an answer. It closes the body of one that is of no use.
 func (s *Store) accept(p *peer, resp *http.Response) error {
 	if resp.StatusCode == http.StatusOK {
-		err := p.answered(s.opts.Now(), resp.Header, s.instance)
+		err := s.sender(p, resp.Header)
+		if err == nil {
+			err = p.answered(s.opts.Now(), resp.Header, s.instance)
+		}
 		if err != nil {
 			resp.Body.Close() //nolint:errcheck // not read
 		}
@@ -293,6 +296,20 @@ func (s *Store) accept(p *peer, resp *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorText))
 	resp.Body.Close() //nolint:errcheck // read as far as it matters
 	return &statusError{code: resp.StatusCode, text: strings.TrimSpace(string(text))}
+}
+
+// sender checks that an answer is from the replica that was asked: addresses of
+// pods are used again.
+func (s *Store) sender(p *peer, h http.Header) error {
+	if h.Get(headerInstance) == "" {
+		return damaged("it does not come from a replica")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if name := h.Get(headerReplica); name != p.name && s.peers[name] != nil {
+		return fmt.Errorf("replica %s answers at its address", name)
+	}
+	return nil
 }
 
 // fail notes a failure of a peer, unless it is ours: a reader that has left.
