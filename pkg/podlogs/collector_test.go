@@ -82,6 +82,36 @@ func TestDeletedPodLeavesNoPosition(t *testing.T) {
 	})
 }
 
+// TestLabelsOfARunningPodChange: what is read afterwards has the new labels, of
+// a followed and of a polled container, and nothing is read again.
+func TestLabelsOfARunningPodChange(t *testing.T) {
+	simulate(t, func(t *testing.T, k *cluster, m *memory) {
+		p := k.addPod("web", "main", "side")
+		c := startCollector(t, k, m, func(o *Options) { o.NodeFollowCap = 1 })
+		for _, name := range []string{"main", "side"} {
+			k.number(p, name, 2)
+		}
+		pass(30 * time.Second)
+		before := k.opens["follow"]
+		k.change(p, func() { p.pod.Labels = map[string]string{"app": "new"} })
+		pass(time.Second)
+		for _, name := range []string{"main", "side"} {
+			k.number(p, name, 1)
+		}
+		pass(2 * time.Minute)
+		for _, name := range []string{"main", "side"} {
+			wantLines(t, m, "web:"+name, "0/0", "0/1", "0/2")
+		}
+		if m.apps["app-web"] != 4 || m.apps["new"] != 2 {
+			t.Errorf("lines by app: %v", m.apps)
+		}
+		if n := k.opens["follow"] - before; n > 0 {
+			t.Errorf("%d new follows", n)
+		}
+		c.stop()
+	})
+}
+
 func TestRestartsAreReadThroughPrevious(t *testing.T) {
 	simulate(t, func(t *testing.T, k *cluster, m *memory) {
 		p := k.addPod("web", "main")

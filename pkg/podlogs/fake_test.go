@@ -493,6 +493,7 @@ type memory struct {
 	mu      sync.Mutex
 	streams map[string][]model.Entry
 	marks   map[string][]byte
+	apps    map[string]int // entries by the label app
 	// fail refuses batches.
 	fail    error
 	block   chan struct{}
@@ -500,7 +501,7 @@ type memory struct {
 }
 
 func newMemory() *memory {
-	return &memory{streams: make(map[string][]model.Entry), marks: make(map[string][]byte)}
+	return &memory{streams: make(map[string][]model.Entry), marks: make(map[string][]byte), apps: make(map[string]int)}
 }
 
 func (m *memory) Append(_ context.Context, b *model.Batch) error {
@@ -518,6 +519,7 @@ func (m *memory) Append(_ context.Context, b *model.Batch) error {
 	m.appends++
 	for _, s := range b.Streams {
 		name := s.Labels.Get("instance")
+		m.apps[s.Labels.Get("app")] += len(s.Entries)
 		for _, e := range s.Entries {
 			e.Line = strings.Clone(e.Line)
 			m.streams[name] = append(m.streams[name], e)

@@ -30,6 +30,8 @@ func (t *target) poll(ctx context.Context, v *containerView, inst instance) erro
 			timer.Stop()
 			if now, deleted := t.snapshot(); deleted || now.terminating || now.current.id != inst.id || now.current.finished {
 				return errChanged
+			} else if !deleted {
+				v = now // its labels may have changed
 			}
 			continue
 		case <-timer.C:

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math/rand/v2"
 	"time"
+
+	"github.com/prometheus/prometheus/model/labels"
 )
 
 const (
@@ -77,6 +79,7 @@ func (f *follower) watch(ctx context.Context) error {
 				deadline = d
 				timer.Reset(time.Until(d))
 			}
+			f.relabel()
 			continue
 		case <-f.s.grown:
 			headDue = laterOf(time.Now(), headDue)
@@ -137,6 +140,19 @@ func (f *follower) schedule() []time.Duration {
 
 // due says whether enough was delivered to look at the head of the file.
 func (f *follower) due() bool { return f.s.unchecked.Load() >= f.t.headStep() }
+
+// relabel takes over labels that have changed: lines read from now on carry them.
+func (f *follower) relabel() {
+	v, _ := f.t.snapshot()
+	f.turn.Lock()
+	defer f.turn.Unlock()
+	if labels.Equal(v.labels, f.r.labels) {
+		return
+	}
+	// A failed flush has ended the reading; its end says so.
+	_ = f.r.flush()
+	f.r.labels, f.r.labelsSent, f.view = v.labels, false, v
+}
 
 // silence is when the n-th probe of a silent follow is due.
 func (f *follower) silence(n int) time.Duration {
