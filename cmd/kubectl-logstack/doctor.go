@@ -146,6 +146,9 @@ func newDoctorListCmd(a *app) *cobra.Command {
 func explainCheck(a *app, code string) error {
 	c, ok := doctor.Lookup(code)
 	if !ok {
+		if why, was := doctor.Retired(code); was {
+			return usagef("%s is retired: %s", strings.ToUpper(code), why)
+		}
 		if near := doctor.NearestCode(code); near != "" {
 			return usagef("there is no check %q; did you mean %s?\n  kubectl logstack doctor list shows all", code, near)
 		}

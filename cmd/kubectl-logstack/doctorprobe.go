@@ -147,8 +147,10 @@ func (p insideProbe) run(ctx context.Context, ns, image string, urls []string) (
 		switch {
 		case done != nil:
 			return reach.Decode([]byte(done.Message), len(urls))
-		case pod.Status.Phase == corev1.PodFailed || strings.Contains(why, "ImagePull") || strings.Contains(why, "InvalidImage"):
-			return nil, fmt.Errorf("pod %s: %s", pod.Name, orText(why, pod.Status.Message))
+		case strings.Contains(why, "ImagePull") || strings.Contains(why, "InvalidImage"):
+			return nil, fmt.Errorf("pod %s: %s (another image: --probe-image)", pod.Name, why)
+		case pod.Status.Phase == corev1.PodFailed:
+			return nil, fmt.Errorf("pod %s: %s", pod.Name, orText(why, "it failed"))
 		}
 		last = orText(why, last)
 	}

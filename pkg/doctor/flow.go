@@ -82,6 +82,8 @@ func hops(a *snapshot.ArrivalResult) string {
 // brief is a duration with as many digits as are of interest.
 func brief(d time.Duration) string {
 	switch {
+	case d < time.Millisecond:
+		return "<1ms"
 	case d >= 10*time.Second:
 		return d.Round(100 * time.Millisecond).String()
 	case d >= 100*time.Millisecond:

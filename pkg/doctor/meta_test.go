@@ -1,6 +1,8 @@
 package doctor
 
 import (
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -36,6 +38,47 @@ func TestRegistry(t *testing.T) {
 		}
 		if strings.HasSuffix(c.Title, ".") || !strings.HasSuffix(c.Explain, ".") {
 			t.Errorf("%s: a title has no full stop, an explanation has one", c.Code)
+		}
+	}
+}
+
+// TestCodesArePermanent: testdata/codes.txt has every code that was ever given.
+// A code is in the registry or retired, never both and never gone; a new one is
+// added to the list by -update.
+func TestCodesArePermanent(t *testing.T) {
+	file := filepath.Join("testdata", "codes.txt")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	given := strings.Fields(string(text))
+	for _, c := range Checks() {
+		if _, gone := Retired(c.Code); gone {
+			t.Errorf("%s is retired and registered", c.Code)
+		}
+		if slices.Contains(given, c.Code) {
+			continue
+		}
+		if !*update {
+			t.Errorf("%s is not in %s (go test ./pkg/doctor -update)", c.Code, file)
+		}
+		given = append(given, c.Code)
+	}
+	for _, code := range given {
+		_, registered := Lookup(code)
+		if why, gone := Retired(code); !registered && (!gone || why == "") {
+			t.Errorf("%s was given and is gone: retire it, with the reason", code)
+		}
+	}
+	for code := range retired {
+		if !slices.Contains(given, code) {
+			t.Errorf("%s is retired and was never given", code)
+		}
+	}
+	if *update {
+		slices.Sort(given)
+		if err := os.WriteFile(file, []byte(strings.Join(given, "\n")+"\n"), 0o644); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
@@ -139,6 +182,26 @@ func TestForbidden(t *testing.T) {
 				}
 			}
 			s.SetMissing(in, before)
+		}
+	}
+}
+
+// TestLargeCluster: every check is done with a cluster of 5,000 pods, and reads
+// nothing there that it does not declare. BenchmarkRun5000Pods has the figures.
+func TestLargeCluster(t *testing.T) {
+	if testing.Short() {
+		t.Skip("5,000 pods")
+	}
+	s := large(t, 5000)
+	for _, c := range Checks() {
+		view, undeclared := s.For(c.inputs()...)
+		for _, f := range ask(view, &c) {
+			if strings.Contains(f.Detail, "the check failed") {
+				t.Errorf("%s: %s", c.Code, f.Detail)
+			}
+		}
+		if u := undeclared(); len(u) > 0 {
+			t.Errorf("%s reads %v", c.Code, u)
 		}
 	}
 }

@@ -52,6 +52,12 @@ func Lookup(code string) (Check, bool) {
 // code means one thing for ever, in suppressions and in scripts.
 var retired = map[string]string{}
 
+// Retired says why a check is gone, and whether there was one with that code.
+func Retired(code string) (why string, was bool) {
+	why, was = retired[strings.ToUpper(code)]
+	return why, was
+}
+
 // NearestCode is the code that a wrong one most likely means, with its title:
 // the first that differs in one character; "" when none does.
 func NearestCode(word string) string {
