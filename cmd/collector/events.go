@@ -58,6 +58,7 @@ func (p *parts) startEvents(ctx context.Context, rc *rest.Config, pods *podlogs.
 		Owner:      p.ownsEvents,
 		TTL:        time.Duration(p.cfg.events.ttl),
 		NoLevels:   p.cfg.noLevels || p.cfg.limits.NoLevels,
+		OnGap:      func(namespace string) { p.operator.gaps.add(namespace, kubevents.GapUnwatched) },
 		Logger:     p.log.With("part", "events"),
 		Registerer: p.registry,
 	})

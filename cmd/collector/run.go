@@ -63,8 +63,11 @@ func run(cfg *config, stop <-chan os.Signal) error {
 	registry := newRegistry()
 	p := &parts{cfg: cfg, log: log, plan: plan, registry: registry, echoes: newEchoes()}
 	p.secure = secure
+	p.operator = newOperator(p)
+	p.operator.requests.watch(cluster)
 	p.server = p.newServer()
 	p.mountPeers()
+	p.mountOperator()
 
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", cfg.listenAddress)
 	if err != nil {
@@ -129,6 +132,7 @@ type parts struct {
 	server   *server.Server
 	echoes   *echoes
 	peering  peering
+	operator *operator
 
 	mu      sync.Mutex // guards what follows, which /status reads
 	db      *store.DB
@@ -233,6 +237,7 @@ func (p *parts) collect(rc *rest.Config, failed chan<- error) (stop func(), err 
 		Marks:      p.db,
 		Namespaces: p.cfg.namespaces,
 		Lifecycle:  p.cfg.events.lifecycle,
+		OnGap:      func(namespace string, r podlogs.GapReason) { p.operator.gaps.add(namespace, string(r)) },
 		Logger:     p.log.With("part", "podlogs"),
 		Registerer: p.registry,
 	})
@@ -250,9 +255,14 @@ func (p *parts) collect(rc *rest.Config, failed chan<- error) (stop func(), err 
 	}
 	replicas.start(p, c)
 	done := make(chan struct{})
+	gapsDone := make(chan struct{})
+	go func() {
+		defer close(gapsDone)
+		p.keepGaps(ctx)
+	}()
 	go func() {
 		defer close(done)
-		defer func() { <-eventsDone }()
+		defer func() { <-eventsDone; <-gapsDone }()
 		if err := c.Run(ctx); err != nil && ctx.Err() == nil {
 			failed <- fmt.Errorf("collecting container logs: %w", err)
 		}

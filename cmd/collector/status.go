@@ -33,9 +33,10 @@ func (p *parts) services() []server.Service {
 
 // status is what /logstack/v1/status shows beside the services.
 func (p *parts) status() map[string]any {
+	operator := p.operatorStatus()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	out := map[string]any{"echoes": p.echoes.traces()}
+	out := map[string]any{"echoes": p.echoes.traces(), "operator": operator}
 	if p.db != nil {
 		out["store"] = newStoreStatus(p.db.Status())
 	}

@@ -79,6 +79,9 @@ type Options struct {
 	FlushInterval time.Duration
 	// MaxSeen bounds the events of a scope that are remembered one by one (50000).
 	MaxSeen int
+	// OnGap is told of every gap entry that is stored; namespace is "" for all.
+	// It must not wait. Nil means nobody is told.
+	OnGap func(namespace string)
 	// NoLevels leaves out detected_level.
 	NoLevels bool
 	// Logger receives what the operator should know. Nil discards.

@@ -320,7 +320,6 @@ func (b *batch) gap(now time.Time) {
 		return // first contact is nobody's gap
 	}
 	b.entry = gapEntry(b.s.namespace, last, now.Add(-b.s.c.opts.TTL).UnixNano())
-	b.s.c.metrics.gaps.Inc()
 	b.s.c.log.Warn("events may be missing: they were not watched for longer than the API server keeps them",
 		"namespace", b.s.namespace, "since", time.Unix(0, last).UTC().Format(time.RFC3339))
 }
@@ -422,6 +421,12 @@ func (b *batch) commit(ctx context.Context) error {
 		return fmt.Errorf("storing events: %w", err)
 	}
 	s.c.metrics.stored(b.waiting)
+	if len(b.entry.Entries) > 0 {
+		s.c.metrics.gaps.Inc()
+		if s.c.opts.OnGap != nil {
+			s.c.opts.OnGap(s.namespace)
+		}
+	}
 
 	s.mu.Lock()
 	defer s.mu.Unlock()

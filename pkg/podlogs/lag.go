@@ -2,6 +2,7 @@ package podlogs
 
 import (
 	"math"
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -163,3 +164,6 @@ func (b *batcher) durable(p *piece) {
 		}
 	}
 }
+
+// TargetStates lists all states of targets, in the order of a target's life.
+func TargetStates() []TargetState { return slices.Clone(targetStates) }
