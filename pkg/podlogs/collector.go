@@ -322,7 +322,11 @@ func (c *Collector) launch(t *target) {
 	c.wg.Go(func() {
 		defer close(r.done)
 		defer cancel()
-		c.ended(r, t.run(ctx))
+		finished := t.run(ctx)
+		if !finished && c.optedOut(r) {
+			t.unlabel(c.ctx)
+		}
+		c.ended(r, finished)
 	})
 }
 
@@ -371,6 +375,8 @@ func (c *Collector) allSeen(alive map[string]bool) {
 		switch {
 		case alive[k.uid]:
 			// Kept for the day it is collected again, see start and podGone.
+		case c.outside(s):
+			// Kept for the day its namespace is.
 		case s.labels.IsEmpty():
 			c.forget(k) // there is no stream to put a gap entry into
 		default:

@@ -99,3 +99,67 @@ func TestOptedOutPodLeavesNoPosition(t *testing.T) {
 		})
 	}
 }
+
+// TestOptedOutPodDeletedWhileDown: no collector runs when a pod is deleted that
+// had opted out, and what it wrote since was not wanted: that is no gap. Without
+// the opt-out it is one.
+func TestOptedOutPodDeletedWhileDown(t *testing.T) {
+	for name, c := range map[string]struct {
+		out, again bool
+		want       []string
+	}{
+		"opted out":      {out: true, want: []string{"0/0", "0/1", "0/2"}},
+		"never":          {want: []string{"0/0", "0/1", "0/2", "<pod_deleted_before_drain>"}},
+		"opted in again": {out: true, again: true, want: []string{"0/0", "0/1", "0/2", "0/3", "<pod_deleted_before_drain>"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(t *testing.T, k *cluster, m *memory) {
+				p := k.addPod("web", "main")
+				col := startCollector(t, k, m)
+				k.number(p, "main", 3)
+				pass(10 * time.Second)
+				if c.out {
+					collectPod(k, p, false)
+					pass(10 * time.Second)
+				}
+				if c.again {
+					collectPod(k, p, true)
+					k.number(p, "main", 1)
+					pass(10 * time.Second)
+				}
+				col.stop()
+				k.number(p, "main", 2)
+				k.remove(p)
+				col = startCollector(t, k, m)
+				pass(10 * time.Second)
+				wantLines(t, m, "web:main", c.want...)
+				if n := len(m.Marks("")); n != 0 {
+					t.Errorf("%d marks left", n)
+				}
+				col.stop()
+			})
+		})
+	}
+}
+
+// TestNamespacesNarrowed: a collector that looks at fewer namespaces than the one
+// before it leaves the positions of the others alone.
+func TestNamespacesNarrowed(t *testing.T) {
+	simulate(t, func(t *testing.T, k *cluster, m *memory) {
+		p := k.addPod("web", "main")
+		for range 2 {
+			col := startCollector(t, k, m)
+			k.number(p, "main", 2)
+			pass(10 * time.Second)
+			col.stop()
+			col = startCollector(t, k, m, func(o *Options) { o.Namespaces = []string{"elsewhere"} })
+			k.number(p, "main", 1)
+			pass(10 * time.Second)
+			col.stop()
+		}
+		col := startCollector(t, k, m, func(o *Options) { o.Namespaces = []string{"default", "elsewhere"} })
+		pass(10 * time.Second)
+		wantLines(t, m, "web:main", "0/0", "0/1", "0/2", "0/3", "0/4", "0/5")
+		col.stop()
+	})
+}

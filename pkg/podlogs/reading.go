@@ -25,6 +25,8 @@ type reading struct {
 	late bool
 	// done, last and forget are what end says about the position.
 	done, last, forget bool
+	// unlabel removes the target's stored labels.
+	unlabel bool
 	// lines and bytes count what was accepted, flushed the pieces handed over.
 	lines, bytes int64
 	flushed      int
@@ -151,7 +153,9 @@ func (r *reading) submit(pos position) error {
 		p.addMark(model.Mark{Key: r.t.key.labelsMark()})
 	} else {
 		p.addMark(model.Mark{Key: r.t.key.mark(), Value: pos.encodeShared(r.t.epoch)})
-		if r.t.labelsDiffer(r.labels) && !r.labelsSent {
+		if r.unlabel {
+			p.addMark(model.Mark{Key: r.t.key.labelsMark()})
+		} else if r.t.labelsDiffer(r.labels) && !r.labelsSent {
 			p.addMark(model.Mark{Key: r.t.key.labelsMark(), Value: encodeLabels(r.labels)})
 			r.labelsSent = true
 		}
