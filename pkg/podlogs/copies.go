@@ -14,8 +14,7 @@ const copyPrefix = "podlogs-copy/"
 
 const (
 	copyVersion = 1
-	copyEmpty   = 1 << 0
-	copyLate    = 1 << 1
+	copyLate    = 1 << 0
 
 	// sharedVersion begins a position with an epoch. Positions without one have
 	// small versions.
@@ -60,10 +59,13 @@ func decodeShared(b []byte) (p position, epoch int64, err error) {
 
 // copied is another replica's position, kept for the case that it dies.
 type copied struct {
-	origin      string // who reads it, as far as we know
-	node        string
-	stamp       int64
-	empty, late bool
+	origin string // who reads it, as far as we know
+	node   string
+	stamp  int64
+	// emptyAt is when the run's log was last known to be empty, 0 if it was not or
+	// lines of it are stored, in Unix milliseconds of the reader's clock as stamp is.
+	emptyAt int64
+	late    bool
 	// position and labels are the values of the target's marks. Labels may be
 	// nil if they have not been told.
 	position, labels []byte
@@ -88,9 +90,6 @@ func parseCopyKey(s string) (k targetKey, isLabels, ok bool) {
 func (c *copied) encode() []byte {
 	b := make([]byte, 0, 16+len(c.origin)+len(c.node)+len(c.position))
 	var flags byte
-	if c.empty {
-		flags |= copyEmpty
-	}
 	if c.late {
 		flags |= copyLate
 	}
@@ -98,6 +97,7 @@ func (c *copied) encode() []byte {
 	b = appendString(b, c.origin)
 	b = appendString(b, c.node)
 	b = binary.AppendUvarint(b, uint64(max(c.stamp, 0)))
+	b = binary.AppendUvarint(b, uint64(max(c.emptyAt, 0)))
 	b = appendString(b, string(c.position))
 	return appendString(b, string(c.through))
 }
@@ -109,13 +109,13 @@ func decodeCopy(b []byte) (copied, error) {
 	if b[0] != copyVersion {
 		return copied{}, fmt.Errorf("copy has version %d, this collector knows %d", b[0], copyVersion)
 	}
-	if b[1]&^(copyEmpty|copyLate) != 0 {
+	if b[1]&^copyLate != 0 {
 		return copied{}, fmt.Errorf("copy has unknown flags %#x", b[1])
 	}
-	c := copied{empty: b[1]&copyEmpty != 0, late: b[1]&copyLate != 0}
+	c := copied{late: b[1]&copyLate != 0}
 	d := decoder{b: b[2:]}
 	c.origin, c.node = d.str(), d.str()
-	c.stamp = int64(d.uvarint(1<<63 - 1))
+	c.stamp, c.emptyAt = int64(d.uvarint(1<<63-1)), int64(d.uvarint(1<<63-1))
 	c.position, c.through = []byte(d.str()), []byte(d.str())
 	err := d.end()
 	if err == nil {
@@ -148,15 +148,14 @@ func dropOwn(k targetKey, b *model.Batch) {
 	b.Marks = append(b.Marks, model.Mark{Key: k.mark()}, model.Mark{Key: k.labelsMark()})
 }
 
-// held tells the copy to who asks for it. seen is when its reader was last known
-// to work.
-func (c *copied) held(k targetKey, seen, now time.Time) Held {
+// held tells the copy to who asks for it.
+func (c *copied) held(k targetKey, now time.Time) Held {
 	h := Held{
 		UID: k.uid, Node: c.node, Container: k.container, Position: c.position, Labels: c.labels,
-		Stamp: c.stamp, Empty: c.empty, Late: c.late,
+		Stamp: c.stamp, Empty: c.emptyAt > 0, Late: c.late,
 	}
-	if c.empty {
-		h.EmptyMillis = max(now.Sub(seen).Milliseconds(), 0)
+	if h.Empty {
+		h.EmptyMillis = max(now.UnixMilli()-c.emptyAt, 0)
 	}
 	return h
 }

@@ -21,7 +21,7 @@ func TestSharedPositionRoundTrip(t *testing.T) {
 
 func goodCopy() copied {
 	p := position{instance: "abc", anchor: anchor{ts: 1, hash: 2, ordinal: 1}}
-	return copied{origin: "logstack-1", node: "n", stamp: 5, empty: true, late: true, position: p.encodeShared(7), through: p.encode()}
+	return copied{origin: "logstack-1", node: "n", stamp: 5, emptyAt: 4, late: true, position: p.encodeShared(7), through: p.encode()}
 }
 
 func TestCopyRoundTrip(t *testing.T) {

@@ -82,11 +82,12 @@
 // copied once a second to the replica that comes next ([Collector.Keep]), for the
 // case that the owner dies; it keeps them under "podlogs-copy/<pod uid>/<container>":
 //
-//	┌───────────┬────────┬─────────────────┬───────────────┬──────────┬───────────────────┬──────────────────┐
-//	│ version=1 │ flags  │ len uv │ origin │ len uv │ node │ stamp uv │ len uv │ position │ len uv │ through │
-//	│ 1 byte    │ 1 byte │ who reads it    │ the pod's     │ Unix ms  │ as above          │ as above, or ""  │
-//	└───────────┴────────┴─────────────────┴───────────────┴──────────┴───────────────────┴──────────────────┘
-//	flags:   1 the run's file was read and nothing is stored of it, 2 that was late
+//	┌───────────┬────────┬─────────────────┬───────────────┬──────────┬────────────┬───────────────────┬──────────────────┐
+//	│ version=1 │ flags  │ len uv │ origin │ len uv │ node │ stamp uv │ emptyAt uv │ len uv │ position │ len uv │ through │
+//	│ 1 byte    │ 1 byte │ who reads it    │ the pod's     │ Unix ms  │ Unix ms    │ as above          │ as above, or ""  │
+//	└───────────┴────────┴─────────────────┴───────────────┴──────────┴────────────┴───────────────────┴──────────────────┘
+//	flags:   1 the run's file was first read so late that it may have been rotated
+//	emptyAt: when the run's file was known to be empty, 0 if something is stored
 //	through: how far this replica's own store has the target, from an earlier time
 //
 // A position that is shared has a few bytes before it:

@@ -101,6 +101,10 @@ const (
 	// replicateInterval is how often positions are copied to the next replica: as
 	// much as that is read again when this one dies.
 	replicateInterval = time.Second
+	// refreshEmpty is how often it is told that a log is still empty.
+	// After emptyCopyLapse a copy that says so is not believed.
+	refreshEmpty   = 10 * time.Second
+	emptyCopyLapse = 30 * time.Second
 	// sweepInterval is how often what is left over is looked at.
 	sweepInterval = 5 * time.Second
 	// orphanAfter is how long a replica goes on reading what another one owns

@@ -157,7 +157,7 @@ func (x *fleetChaos) act() {
 func (x *fleetChaos) disturb(p *fakePod, name string) {
 	run := p.containers[name].current
 	switch n := x.r.IntN(10); {
-	case n < 5 && run.running && time.Since(run.started) > rotationInterval && len(run.files[len(run.files)-1].lines) >= 12:
+	case n < 5 && run.running && len(run.files[len(run.files)-1].lines) >= 12 && x.found(p, name, run.restart):
 		x.k.rotate(p, name)
 		time.Sleep(3 * time.Second)
 	case n < 8:
@@ -168,6 +168,18 @@ func (x *fleetChaos) disturb(p *fakePod, name string) {
 	default:
 		x.delete(p)
 	}
+}
+
+// found says whether anything of a run is stored. An empty log that was not read
+// for a short time is taken for the same file, see emptyLapse: files do not fill
+// so fast.
+func (x *fleetChaos) found(p *fakePod, name string, run int32) bool {
+	for _, e := range x.merged("default/" + p.pod.Name + ":" + name) {
+		if e.Metadata.Get(MetaGap) == "" && parseID(x.T, e.Line).run == int(run) {
+			return true
+		}
+	}
+	return false
 }
 
 func (x *fleetChaos) delete(p *fakePod) {

@@ -98,7 +98,9 @@ func (h *Held) candidate(now time.Time) (*candidate, error) {
 		return nil, err
 	}
 	if h.Empty {
-		v.contact = now.Add(-time.Duration(h.EmptyMillis) * time.Millisecond)
+		age := time.Duration(h.EmptyMillis) * time.Millisecond
+		v.contact = now.Add(-age)
+		v.startLate = v.startLate || !h.Own && age > emptyCopyLapse
 	}
 	return &candidate{saved: v, reader: h.Own, stamp: h.Stamp}, nil
 }
@@ -197,11 +199,7 @@ func (s *sharing) decide(pods []PodRef, claim Claim, now time.Time) []*decision 
 	}
 	for _, d := range list {
 		for container, cp := range s.copies[d.ref.UID] {
-			seen, isLive := s.share.Seen(cp.origin)
-			if isLive {
-				seen = now
-			}
-			h := cp.held(targetKey{d.ref.UID, container}, seen, now)
+			h := cp.held(targetKey{d.ref.UID, container}, now)
 			if x, err := h.candidate(now); err == nil {
 				offer(h.key(), x)
 			}

@@ -78,11 +78,7 @@ func (s *sharing) yield(taker string, pods map[string]PodRef, b *model.Batch) (h
 		}
 		for container, cp := range of {
 			k := targetKey{uid, container}
-			seen, live := s.share.Seen(cp.origin)
-			if live {
-				seen = now
-			}
-			held = append(held, cp.held(k, seen, now))
+			held = append(held, cp.held(k, now))
 			cp.origin = taker
 			s.setCopy(k, cp)
 			cp.marks(k, b)
@@ -160,10 +156,11 @@ func (s *sharing) describe(k targetKey, v saved, node string, now time.Time) (He
 
 // copied is what is kept of it.
 func (h *Held) copied(origin string) copied {
-	return copied{
-		origin: origin, node: h.Node, stamp: h.Stamp, empty: h.Empty, late: h.Late,
-		position: h.Position, labels: h.Labels,
+	c := copied{origin: origin, node: h.Node, stamp: h.Stamp, late: h.Late, position: h.Position, labels: h.Labels}
+	if h.Empty {
+		c.emptyAt = h.Stamp - h.EmptyMillis
 	}
+	return c
 }
 
 // saved is how far the target was read. Called without the target's lock, and
@@ -174,6 +171,9 @@ func (t *target) saved() saved {
 	v := saved{pos: t.committed, labels: t.storedLabels, seenLabels: t.view.labels, epoch: t.epoch}
 	if !t.committed.anchor.valid() && t.inst.id == t.committed.instance {
 		v.contact, v.startLate = t.contact, t.startLate
+		if t.state == StateFollowing && !v.contact.IsZero() {
+			v.contact = time.Now() // a line would have come
+		}
 	}
 	return v
 }
@@ -223,12 +223,32 @@ func (c *Collector) Keep(ctx context.Context, from string, list []Held) error {
 func (s *sharing) replicateLoop(ctx context.Context) {
 	tick := time.NewTicker(replicateInterval)
 	defer tick.Stop()
+	refreshed := time.Now()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.replicate(ctx)
+		}
+		if time.Since(refreshed) >= refreshEmpty {
+			refreshed = time.Now()
+			s.touchEmpty()
+		}
+		s.replicate(ctx)
+	}
+}
+
+// touchEmpty makes those be copied again of which nothing is stored: no anchor
+// proves later that their files are the same, only that they were empty lately.
+func (s *sharing) touchEmpty() {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	for k, t := range s.c.targets {
+		t.mu.Lock()
+		empty := !t.committed.anchor.valid() && !t.contact.IsZero()
+		t.mu.Unlock()
+		if empty {
+			s.dirty.add(k)
 		}
 	}
 }

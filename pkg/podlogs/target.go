@@ -206,7 +206,11 @@ func (t *target) run(ctx context.Context) (finished bool) {
 
 // step does the next thing that the position and the status ask for.
 func (t *target) step(ctx context.Context, v *containerView) error {
-	s := plan(t.position(), v)
+	pos := t.position()
+	s := plan(pos, v)
+	if t.inherited && pos.instance == "" && s.inst.restart > 0 && s.do != doWait {
+		s.do = doSkip // the runs before may have been read, and may have been lost
+	}
 	t.trace("step", "do", s.do, "run", s.inst.id, "previous", s.previous, "lost", s.lost)
 	switch s.do {
 	case doWait:

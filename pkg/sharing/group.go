@@ -147,8 +147,9 @@ type member struct {
 // term is how our Lease was when we came.
 type term struct {
 	found bool
-	// ended is when the term before ours ended, or would have.
-	ended time.Time
+	// renewed is when the term before ours was last renewed, ended when it ended,
+	// or would have.
+	renewed, ended time.Time
 	// unbroken says that nobody can have noticed that we were away.
 	unbroken bool
 }

@@ -118,7 +118,7 @@ func (g *Group) tryAcquire(ctx context.Context, seen *coordv1.Lease, since time.
 	if was != "" && was != g.opts.ID && !waited && !longExpired(l, begun) {
 		return false, l, nil
 	}
-	t := term{found: true, ended: renewTime(l)}
+	t := term{found: true, renewed: renewTime(l), ended: renewTime(l)}
 	if was != "" {
 		t.unbroken = begun.Sub(t.ended) < fenceAfter && !begun.Before(t.ended)
 		t.ended = t.ended.Add(leaseDuration)
@@ -335,15 +335,15 @@ func (g *Group) expire(ctx context.Context) {
 }
 
 // judgeTerm decides, once, whether others took over our pods before we came. It
-// was so if one that worked when our last term ended still worked later.
+// was so if one that was there before our last term ended still worked later. Who
+// came later has not seen the pods that went in between.
 func (g *Group) judgeTerm() {
 	if !g.synced || g.own == nil || !g.lastTerm.found || g.lastTerm.unbroken {
 		return
 	}
-	end := g.lastTerm.ended
 	for _, m := range g.members {
-		if acquired := m.lease.Spec.AcquireTime; acquired != nil && acquired.Time.Before(end.Add(leaseDuration)) &&
-			renewTime(m.lease).After(end.Add(settleTime)) {
+		if acquired := m.lease.Spec.AcquireTime; acquired != nil && acquired.Time.Before(g.lastTerm.renewed) &&
+			renewTime(m.lease).After(g.lastTerm.ended.Add(settleTime)) {
 			g.takenOver = true
 		}
 	}
