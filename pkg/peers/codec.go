@@ -239,6 +239,7 @@ func cutRows(b *model.EntryBatch, from int) (to int) {
 // batchTable is the stream table of one iteration, on the receiving side.
 type batchTable struct {
 	streams []labels.Labels
+	base    int                      // where those of the answer at hand begin
 	sets    []labels.Labels          // of metadata, in the frame at hand
 	known   map[string]labels.Labels // sets of former frames, by their encoded form
 }
@@ -337,10 +338,11 @@ func (t *batchTable) decodeBatch(payload []byte, b *model.EntryBatch) error {
 func (d *decoder) columns(t *batchTable, b *model.EntryBatch, rows int) {
 	for range rows {
 		id := d.uvarint()
-		if id >= uint64(len(t.streams)) {
+		if id >= uint64(len(t.streams)-t.base) {
 			d.fail("a row has no stream")
 			return
 		}
+		id += uint64(t.base)
 		b.StreamIndex = append(b.StreamIndex, uint32(id))
 	}
 	last := int64(0)

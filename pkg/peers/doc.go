@@ -66,6 +66,9 @@
 //	H  nothing; at least every 3 s, so that silence means that a replica is gone
 //	X  the text of an error; the answer ends
 //	E  the end; after rows, six varints of statistics
+//	M  the end of a page: the last timestamp, then statistics; the asker goes on
+//	   behind it, if it wants to
+//	S  the head of a request that hands entries over, a JSON object; B and E follow
 //
 // Numbers are varints, those that can be negative zigzag. A string is its length
 // and bytes, a label set the number of pairs and their strings, sorted by name.

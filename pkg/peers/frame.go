@@ -16,6 +16,7 @@ const (
 	frameList      byte = 'L' // a part of a list
 	frameHeartbeat byte = 'H' // nothing, but the sender lives
 	frameError     byte = 'X' // the text of an error: nothing follows
+	frameMore      byte = 'M' // the limit is reached; the last timestamp, and statistics
 	frameEnd       byte = 'E' // all has been sent; a Select's statistics
 	frameHead      byte = 'S' // the head of a request that hands entries over
 )

@@ -60,8 +60,9 @@ type answer struct {
 
 	mu     sync.Mutex
 	frames frameWriter
-	wrote  bool // since the last heartbeat was due
-	buf    []byte
+	wrote  bool   // since the last heartbeat was due
+	buf    []byte // of the last frame
+	more   []byte // of the last frame, if there is more than was asked for
 }
 
 // send writes a frame and flushes it.
@@ -128,6 +129,8 @@ func (s *Store) answer(w http.ResponseWriter, r *http.Request, h func(*answer, *
 	case err != nil && r.Context().Err() == nil:
 		s.log.Warn("a question of another replica cannot be answered", "what", a.what, "error", err)
 		_ = a.send(frameError, []byte(err.Error())) // an error means that it is gone
+	case a.more != nil:
+		_ = a.send(frameMore, a.more)
 	case err == nil:
 		_ = a.send(frameEnd, a.buf)
 	}
@@ -160,10 +163,61 @@ func (s *Store) serveSelect(a *answer, r *http.Request) error {
 		return err
 	}
 	defer it.Close() //nolint:errcheck // of files that have been read
+	if w.Limit > 0 && !req.Unordered {
+		return a.page(r.Context(), it, w.Limit)
+	}
 	if err := a.rows(r.Context(), it); err != nil {
 		return err
 	}
 	a.buf = appendStats(nil, it.Stats())
+	return nil
+}
+
+// page sends the rows of an ordered iterator up to a limit, and to the end of the
+// timestamp that it falls into.
+func (a *answer) page(ctx context.Context, it model.BatchIterator, limit int) error {
+	var enc batchEncoder
+	last := int64(0)
+	for sent := 0; ; {
+		b, err := it.Next(ctx)
+		if isEnd(err) {
+			a.buf = appendStats(nil, it.Stats())
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		end := b.Len()
+		if sent+end > limit {
+			for end = max(limit-sent, 0); end < b.Len() && (sent+end == 0 || b.Timestamps[end] == last || end > 0 && b.Timestamps[end] == b.Timestamps[end-1]); end++ {
+			}
+		}
+		if end > 0 {
+			last = b.Timestamps[end-1]
+		}
+		if err := a.batch(&enc, b, end); err != nil {
+			return err
+		}
+		if sent += end; end < b.Len() {
+			a.more = binary.AppendVarint(nil, last)
+			a.more = appendStats(a.more, it.Stats())
+			return nil
+		}
+	}
+}
+
+// batch sends the first rows of a batch.
+func (a *answer) batch(enc *batchEncoder, b *model.EntryBatch, end int) error {
+	for from := 0; from < end || b.Dropped > 0 && from == 0; {
+		to := min(cutRows(b, from), end)
+		if err := a.send(frameBatch, enc.encode(b, from, to)); err != nil {
+			return err
+		}
+		if to == from {
+			break
+		}
+		from = to
+	}
 	return nil
 }
 
@@ -205,15 +259,8 @@ func (a *answer) rows(ctx context.Context, it model.BatchIterator) error {
 		if err != nil {
 			return err
 		}
-		for from := 0; from < len(b.Timestamps) || b.Dropped > 0 && from == 0; {
-			to := cutRows(b, from)
-			if err := a.send(frameBatch, enc.encode(b, from, to)); err != nil {
-				return err
-			}
-			if to == from {
-				break
-			}
-			from = to
+		if err := a.batch(&enc, b, b.Len()); err != nil {
+			return err
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/prometheus/prometheus/model/labels"
 
@@ -33,7 +34,14 @@ func (s *Store) open(ctx context.Context, o *origin, r model.SelectRequest) (mod
 }
 
 // maxConflicts bounds the ranges in which rows are merged line by line.
-const maxConflicts = 12
+// Conflicts whose distance is less than a part of the whole range, or than
+// nearConflicts, count as one: what is compressed together is unpacked for every
+// range that it is cut into.
+const (
+	maxConflicts  = 8
+	conflictParts = 16
+	nearConflicts = int64(10 * time.Second)
+)
 
 // plan says how the rows of an unordered request are read.
 type plan struct {
@@ -141,19 +149,27 @@ func (p *plan) findConflicts() {
 			p.shared.id(table.labels[id])
 		}
 	}
-	p.conflicts = joinSpans(found, maxConflicts)
+	if len(p.origins) == 0 {
+		return
+	}
+	whole := p.origins[0].span
+	for _, o := range p.origins {
+		whole.Min, whole.Max = min(whole.Min, o.span.Min), max(whole.Max, o.span.Max)
+	}
+	near := max(nearConflicts, int64((uint64(whole.Max)-uint64(whole.Min))/conflictParts))
+	p.conflicts = joinSpans(found, near, maxConflicts)
 }
 
-// joinSpans sorts spans and joins those that touch; where more than limit are
-// left, those with the smallest gaps between them.
-func joinSpans(list []model.Span, limit int) []model.Span {
+// joinSpans sorts spans and joins those that are nearer to each other than near;
+// where more than limit are left, those with the smallest gaps between them.
+func joinSpans(list []model.Span, near int64, limit int) []model.Span {
 	if len(list) == 0 {
 		return nil
 	}
 	slices.SortFunc(list, func(a, b model.Span) int { return cmp.Compare(a.Min, b.Min) })
 	out := list[:1]
 	for _, s := range list[1:] {
-		if last := &out[len(out)-1]; s.Min <= last.Max || s.Min == last.Max+1 {
+		if last := &out[len(out)-1]; s.Min <= last.Max || uint64(s.Min)-uint64(last.Max) <= uint64(near) {
 			last.Max = max(last.Max, s.Max)
 		} else {
 			out = append(out, s)

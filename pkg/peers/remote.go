@@ -52,29 +52,84 @@ func (s *Store) selectFrom(ctx context.Context, p *peer, r model.SelectRequest) 
 	go func() {
 		defer close(it.done)
 		defer close(it.ready)
-		if err := it.read(ctx, toWireSelect(&r)); err != nil && ctx.Err() == nil {
+		if err := it.pages(ctx, r); err != nil && ctx.Err() == nil {
 			s.warn(asker, p, r.Range, err)
 		}
 	}()
 	return it
 }
 
-// read asks and passes batches on, until the end, an error or that of ctx.
-func (it *remote) read(ctx context.Context, body any) error {
+// pageGrowth is how much larger each page of an answer is than the one before,
+// maxPage the largest: what follows comes as one.
+const (
+	pageGrowth = 4
+	maxPage    = 100_000
+)
+
+// pages asks for all rows. A reader that may stop soon gets them in pages, so that
+// the peer does not work for nothing.
+func (it *remote) pages(ctx context.Context, r model.SelectRequest) error {
+	w := toWireSelect(&r)
+	if !r.Unordered {
+		w.Limit = r.BatchRows
+	}
+	var table batchTable
+	for {
+		last, more, err := it.read(ctx, &table, &w)
+		if err != nil || !more {
+			return err
+		}
+		if w.Forward {
+			w.Start = last + 1
+		} else {
+			w.End = last
+		}
+		if w.Start >= w.End {
+			return nil
+		}
+		if w.Limit *= pageGrowth; w.Limit > maxPage {
+			w.Limit = 0
+		}
+		table.base = len(table.streams)
+		if err := it.wanted(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// wanted waits until the reader has read everything and asks for more: then it has
+// given all batches back.
+func (it *remote) wanted(ctx context.Context) error {
+	var all [remoteBatches + 1]*remoteBatch
+	for i := range all {
+		select {
+		case all[i] = <-it.free:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for _, rb := range all {
+		it.free <- rb
+	}
+	return nil
+}
+
+// read asks and passes batches on, until the end, an error or that of ctx. There
+// may be more behind the last timestamp.
+func (it *remote) read(ctx context.Context, table *batchTable, body any) (last int64, more bool, err error) {
 	resp, err := it.s.post(ctx, it.p, "select", body)
 	if err != nil {
-		return err
+		return 0, false, err
 	}
 	defer resp.Body.Close() //nolint:errcheck // read to its end or given up
 	frames := newPatientReader(resp, it.s.opts.Idle)
 	defer frames.stop()
-	var table batchTable
 	for {
 		var rb *remoteBatch
 		select {
 		case rb = <-it.free:
 		case <-ctx.Done():
-			return ctx.Err()
+			return 0, false, ctx.Err()
 		}
 		kind, payload, err := frames.next(rb.payload)
 		rb.payload = payload
@@ -86,17 +141,19 @@ func (it *remote) read(ctx context.Context, body any) error {
 					case it.ready <- rb:
 						continue
 					case <-ctx.Done():
-						return ctx.Err()
+						return 0, false, ctx.Err()
 					}
 				}
-			case frameEnd:
-				stats, err := decodeStats(payload)
-				it.mu.Lock()
-				it.stats = stats
-				it.mu.Unlock()
-				return err
+			case frameEnd, frameMore:
+				if kind == frameMore {
+					d := decoder{b: payload}
+					last, more = d.varint(), true
+					payload = d.b
+				}
+				it.free <- rb
+				return last, more, it.count(payload)
 			case frameError:
-				return &RemoteError{Msg: string(payload)}
+				return 0, false, &RemoteError{Msg: string(payload)}
 			case frameHeartbeat:
 			default:
 				err = damaged("a frame of kind %q", kind)
@@ -105,9 +162,18 @@ func (it *remote) read(ctx context.Context, body any) error {
 		it.free <- rb
 		if err != nil {
 			it.s.fail(ctx, it.p, err)
-			return err
+			return 0, false, err
 		}
 	}
+}
+
+// count adds the statistics of an answer.
+func (it *remote) count(payload []byte) error {
+	stats, err := decodeStats(payload)
+	it.mu.Lock()
+	it.stats.Add(stats)
+	it.mu.Unlock()
+	return err
 }
 
 // Next implements model.BatchIterator.

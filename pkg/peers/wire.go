@@ -55,6 +55,9 @@ type wireSelect struct {
 	CountFrom    int64         `json:"countFrom,omitempty"`
 	NoLines      bool          `json:"noLines,omitempty"`
 	BatchRows    int           `json:"batchRows,omitempty"`
+	// Limit is the number of rows after which the answer may end at the next change
+	// of the timestamp; 0 is none.
+	Limit int `json:"limit,omitempty"`
 }
 
 func texts[To, From ~string | ~[]byte](list []From) []To {
