@@ -73,6 +73,7 @@ type config struct {
 	limits       lokiapi.Limits // of pushes
 	secure       secureFlags
 	events       eventFlags
+	nodeFiles    nodeFileFlags
 	peers        peerFlags
 
 	logger      *slog.Logger
@@ -118,6 +119,7 @@ func parseConfig(args []string, env func(string) (string, bool), help io.Writer)
 	fs.BoolVar(&cfg.noLevels, "no-detected-level", false, "do not add the detected_level of each line as structured metadata")
 	fs.StringVar(&limits, "limits", "", "YAML `FILE` of limits for what is pushed, named as in Loki's limits_config, its otlp_config included")
 	cfg.events.add(fs)
+	cfg.nodeFiles.add(fs)
 	cfg.secure.add(fs)
 	cfg.peers.add(fs)
 	fs.StringVar(&level, "log-level", "info", "least `LEVEL` of the collector's own log: debug, info, warn or error")
@@ -164,7 +166,7 @@ func parseConfig(args []string, env func(string) (string, bool), help io.Writer)
 	if err != nil {
 		errs = append(errs, err)
 	}
-	errs = append(errs, cfg.check(), cfg.events.check(), cfg.secure.check(), cfg.peers.check())
+	errs = append(errs, cfg.check(), cfg.events.check(), cfg.nodeFiles.check(), cfg.secure.check(), cfg.peers.check())
 	return cfg, errors.Join(errs...)
 }
 

@@ -238,6 +238,7 @@ func (p *parts) collect(rc *rest.Config, failed chan<- error) (stop func(), err 
 		Namespaces: p.cfg.namespaces,
 		Lifecycle:  p.cfg.events.lifecycle,
 		OnGap:      func(namespace string, r podlogs.GapReason) { p.operator.gaps.add(namespace, string(r)) },
+		NodeFiles:  p.cfg.nodeFiles.options(),
 		Logger:     p.log.With("part", "podlogs"),
 		Registerer: p.registry,
 	})

@@ -50,6 +50,7 @@ type cursor struct {
 func (c *cursor) advance(line *rawLine) {
 	c.taken = false
 	c.anchor = anchor{ts: line.ts, hash: line.hash, ordinal: c.ord.next(line.ts, line.hash)}
+	c.file = filePos{} // it is behind now
 }
 
 // finder looks for an anchor among the lines of one file, in file order.

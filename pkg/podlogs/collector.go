@@ -22,6 +22,7 @@ type Collector struct {
 	metrics *metrics
 	batcher *batcher
 	log     *limitedLog
+	files   *nodeFiles // nil: none are read
 	known   podCache
 	life    *lifecycle // nil if not wanted
 
@@ -103,6 +104,10 @@ type TargetStatus struct {
 	State                           TargetState
 	// Reason says why it waits or retries.
 	Reason string
+	// Source is where its log is read from; FilesProblem says why not from files,
+	// when it was to be.
+	Source       LogSource
+	FilesProblem string
 	// LastLine is the timestamp of the last line stored, zero if there is none.
 	LastLine time.Time
 }
@@ -144,6 +149,13 @@ func New(o Options) (*Collector, error) {
 	}
 	c.batcher = newBatcher(&c.opts, c.metrics, c.log)
 	c.metrics.all = append(c.metrics.all, c.batcher.lag)
+	files, err := newNodeFiles(&c.opts, c.metrics, c.log)
+	if err != nil {
+		return nil, err
+	}
+	if c.files = files; files != nil {
+		files.back = c.wakeNode
+	}
 	if o.Registerer != nil {
 		if err := c.metrics.register(o.Registerer, c); err != nil {
 			return nil, fmt.Errorf("registering the metrics of the pod log collector: %w", err)
@@ -168,6 +180,9 @@ func (c *Collector) Run(ctx context.Context) error {
 	c.ctx, c.began = ctx, time.Now()
 	c.mu.Unlock()
 
+	if c.files != nil {
+		c.wg.Go(func() { c.files.watch(ctx) })
+	}
 	c.discover(ctx) // returns when ctx has ended
 
 	c.mu.Lock()
@@ -220,6 +235,7 @@ func (c *Collector) bring(pod *corev1.Pod) {
 	if c.closing {
 		return
 	}
+	c.files.learn(pod)
 	var views []*containerView
 	if !c.quiet[pod.Namespace] {
 		views = containerViews(pod)
@@ -389,7 +405,7 @@ func (c *Collector) allSeen(alive map[string]bool) {
 func (c *Collector) Status() Status {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := Status{Synced: c.synced, Targets: make(map[TargetState]int), Problems: slices.Clone(c.problems)}
+	s := Status{Synced: c.synced, Targets: make(map[TargetState]int), Problems: append(slices.Clone(c.problems), c.files.problems()...)}
 	for _, t := range c.targets {
 		t.mu.Lock()
 		s.Targets[t.state]++
@@ -411,7 +427,7 @@ func (c *Collector) Targets() []TargetStatus {
 		t.mu.Lock()
 		s := TargetStatus{
 			Namespace: t.view.namespace, Pod: t.view.pod, Container: t.key.container, Node: t.view.node,
-			State: t.state, Reason: t.reason,
+			State: t.state, Reason: t.reason, Source: t.source, FilesProblem: t.sourceReason,
 		}
 		if t.lagFrom != 0 {
 			s.LastLine = time.Unix(0, t.lagFrom)

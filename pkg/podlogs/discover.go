@@ -162,8 +162,8 @@ func stripPod(o *corev1.Pod) *corev1.Pod {
 	p.CreationTimestamp = o.CreationTimestamp
 	p.DeletionTimestamp, p.DeletionGracePeriodSeconds = o.DeletionTimestamp, o.DeletionGracePeriodSeconds
 	p.Labels = pick(o.Labels, "app.kubernetes.io/name", "app", "k8s-app", "pod-template-hash")
-	p.Annotations = pick(o.Annotations, AnnotationCollect, AnnotationExcludeContainers)
-	p.Spec.NodeName = o.Spec.NodeName
+	p.Annotations = pick(o.Annotations, AnnotationCollect, AnnotationExcludeContainers, annotationMirror, annotationConfigHash)
+	p.Spec.NodeName, p.Status.HostIP = o.Spec.NodeName, o.Status.HostIP
 	p.Spec.RestartPolicy = o.Spec.RestartPolicy
 	p.Spec.TerminationGracePeriodSeconds = o.Spec.TerminationGracePeriodSeconds
 	names := func(cs []corev1.Container) []corev1.Container {

@@ -141,8 +141,11 @@ func (t *target) giveUp(ctx context.Context, v *containerView, inst instance, ca
 		if !pos.anchor.valid() && unread {
 			g.from = inst.started.UnixNano()
 		}
+		left := t.fillLost(ctx, v, r, g, inst.restart+1)
 		r.gap = nil
-		r.addGap(g)
+		if left != nil {
+			r.addGap(*left)
+		}
 	}
 	t.c.log.warn("giveup "+t.key.String(), "the log of an ended container can no longer be read", "target", t.name(), "err", cause)
 	r.done, r.last = true, v.last && inst.id == v.current.id

@@ -118,7 +118,7 @@ func (k *cluster) addPodOn(node, name string, containers ...string) *fakePod {
 	p.pod = &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", UID: types.UID("uid-" + name), Labels: map[string]string{"app": "app-" + name}, CreationTimestamp: metav1.Now()},
 		Spec:       corev1.PodSpec{NodeName: node, TerminationGracePeriodSeconds: &grace},
-		Status:     corev1.PodStatus{Phase: corev1.PodRunning},
+		Status:     corev1.PodStatus{Phase: corev1.PodRunning, HostIP: "10.0.0.1"},
 	}
 	for _, c := range containers {
 		p.pod.Spec.Containers = append(p.pod.Spec.Containers, corev1.Container{Name: c})

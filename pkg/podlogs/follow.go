@@ -43,7 +43,7 @@ func (t *target) read(ctx context.Context, v *containerView, inst instance) erro
 			break
 		}
 	}
-	if time.Now().After(t.noFollowUntil) && t.c.limits.acquireFollow(t, v.node, v.terminating, true) {
+	if !t.pastLive() && time.Now().After(t.noFollowUntil) && t.c.limits.acquireFollow(t, v.node, v.terminating, true) {
 		defer t.c.limits.releaseFollow(t, v.node)
 		return t.follow(ctx, v, inst)
 	}
@@ -117,9 +117,6 @@ func (t *target) openFollow(ctx context.Context, v *containerView, r *reading, t
 	mustFind := a.valid() && r.gap == nil && t.absent != a
 	if mustFind && !t.noSince {
 		o.SinceTime = sinceAnchor(a)
-	}
-	if err := t.admit(ctx, v, "follow", o); err != nil {
-		return nil, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	body, err := t.open(ctx, v, "follow", o)

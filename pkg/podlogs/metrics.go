@@ -25,6 +25,7 @@ type metrics struct {
 	appendFailures prometheus.Counter
 	appendSeconds  prometheus.Histogram
 	all            []prometheus.Collector
+	fileMetrics
 }
 
 const metricPrefix = "logstack_podlogs_"
@@ -74,6 +75,7 @@ func newMetrics() *metrics {
 		Buckets: prometheus.ExponentialBuckets(0.001, 4, 8),
 	})
 	m.all = append(m.all, m.appendSeconds)
+	m.fileMetrics = newFileMetrics(&m.all)
 	return m
 }
 
@@ -108,7 +110,7 @@ func (s stateCollector) Collect(ch chan<- prometheus.Metric) {
 }
 
 func (m *metrics) register(r prometheus.Registerer, c *Collector) error {
-	for _, x := range append(m.all, newStateCollector(c)) {
+	for _, x := range append(m.all, newStateCollector(c), newFileCollector(c.files)) {
 		if err := r.Register(x); err != nil {
 			return err
 		}

@@ -86,8 +86,12 @@ type Options struct {
 	// Registerer receives the metrics. Nil means none are exported.
 	Registerer prometheus.Registerer
 
-	// opener replaces HTTP in tests.
-	opener opener
+	// NodeFiles say whether and how log files of nodes are read. Zero is never.
+	NodeFiles NodeFilesOptions
+
+	// opener and fileSource replace HTTP in tests.
+	opener     opener
+	fileSource fileSource
 }
 
 func (o *Options) setDefaults() {
@@ -99,6 +103,7 @@ func (o *Options) setDefaults() {
 	setDefault(&o.NodeOpensBurst, 100)
 	setDefault(&o.ProbesPerSecond, 100)
 	setDefault(&o.MaxLineBytes, 256<<10)
+	setDefault(&o.NodeFiles.Mode, NodeFilesOff)
 	setDefault(&o.FlushInterval, 200*time.Millisecond)
 	setDefault(&o.FlushBytes, 1<<20)
 	if o.Logger == nil {
@@ -129,6 +134,7 @@ func (o *Options) validate() error {
 	need(o.FollowCap > 0 && o.NodeFollowCap > 0, "follow caps must be positive")
 	need(o.OpensPerSecond > 0 && o.OpensBurst > 0 && o.NodeOpensPerSecond > 0 && o.NodeOpensBurst > 0 && o.ProbesPerSecond > 0, "open rates must be positive")
 	need(o.FlushInterval > 0, "FlushInterval must be positive")
+	o.NodeFiles.validate(need)
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("pod log options: %w", err)
 	}

@@ -45,7 +45,9 @@ type containerView struct {
 	pod       string
 	node      string
 	labels    labels.Labels
-	runtime   string
+	// logUID is the pod's uid as the node's directories have it.
+	logUID  string
+	runtime string
 	// current is the run that a plain request serves, previous the one that
 	// previous=true serves.
 	current, previous instance
@@ -123,6 +125,7 @@ func newContainerView(pod *corev1.Pod, name string, policy corev1.RestartPolicy,
 		namespace:   pod.Namespace,
 		pod:         pod.Name,
 		node:        pod.Spec.NodeName,
+		logUID:      logUID(pod),
 		labels:      streamLabels(pod, name),
 		terminating: pod.DeletionTimestamp != nil,
 		reason:      pod.Status.Reason,

@@ -36,6 +36,9 @@ func (t *target) poll(ctx context.Context, v *containerView, inst instance) erro
 			continue
 		case <-timer.C:
 		}
+		if t.filesBack(v) {
+			return errChanged
+		}
 		newest, err := t.probeTail(ctx, v, false)
 		if err != nil {
 			return err
@@ -68,7 +71,7 @@ func (t *target) poll(ctx context.Context, v *containerView, inst instance) erro
 
 // mayFollow says whether read would get a follow slot now.
 func (t *target) mayFollow(v *containerView, evict bool) bool {
-	if time.Now().Before(t.noFollowUntil) || !t.c.limits.acquireFollow(t, v.node, false, evict) {
+	if t.pastLive() || time.Now().Before(t.noFollowUntil) || !t.c.limits.acquireFollow(t, v.node, false, evict) {
 		return false
 	}
 	t.c.limits.releaseFollow(t, v.node)

@@ -15,7 +15,9 @@ const (
 	// labelsSuffix ends the key of the mark that holds a target's labels.
 	labelsSuffix = "/labels"
 
-	positionVersion = 1
+	// positionVersion is that of positions in files of nodes; others are written
+	// as version 1, which older collectors understand.
+	positionVersion = 2
 	labelsVersion   = 1
 	// instanceIDLen is how much of a container id a position keeps: 48 bits,
 	// what runtimes print for people.
@@ -76,19 +78,53 @@ type position struct {
 	// store does not hold the lines of the anchor's timestamp.
 	taken  bool
 	anchor anchor
+	// file is where in the node's files that is, if they were read.
+	file filePos
 }
+
+// filePos is a position in the files of a run on its node. The anchor beside it
+// is the last line as the API shows it, so that either can be gone on from.
+type filePos struct {
+	// id is the fingerprint of the file to begin with, off the offset in it: that
+	// of the oldest record which is needed again, because its line has not ended
+	// or because it has the timestamp of the anchor.
+	id  uint64
+	off int64
+	// seenID and seen are the end of what has been read: lines that end before it
+	// are stored.
+	seenID uint64
+	seen   int64
+	// split says that a line has begun whose beginning the API shows as part of
+	// the anchor or of a line before it.
+	split bool
+}
+
+func (f filePos) valid() bool { return f.id != 0 }
 
 const (
 	flagDone   = 1 << 0
 	flagAnchor = 1 << 1
 	flagLast   = 1 << 2
+	// Since version 2.
+	flagFile  = 1 << 3
+	flagSplit = 1 << 4
+	flagOther = 1 << 5 // seenID is not id
 )
 
 // encode writes the record that doc.go draws.
 func (p *position) encode() []byte {
-	b := make([]byte, 0, 48)
-	b = append(b, positionVersion)
+	b := make([]byte, 0, 80)
+	version := byte(1)
 	var flags byte
+	if p.file.valid() {
+		version, flags = positionVersion, flagFile
+		if p.file.split {
+			flags |= flagSplit
+		}
+		if p.file.seenID != p.file.id {
+			flags |= flagOther
+		}
+	}
 	if p.done {
 		flags |= flagDone
 	}
@@ -98,7 +134,7 @@ func (p *position) encode() []byte {
 	if p.anchor.valid() {
 		flags |= flagAnchor
 	}
-	b = append(b, flags)
+	b = append(b, version, flags)
 	b = appendString(b, p.instance)
 	b = binary.AppendUvarint(b, uint64(uint32(p.restart)))
 	if p.anchor.valid() {
@@ -106,7 +142,36 @@ func (p *position) encode() []byte {
 		b = binary.BigEndian.AppendUint64(b, p.anchor.hash)
 		b = binary.AppendUvarint(b, uint64(p.anchor.ordinal))
 	}
+	if p.file.valid() {
+		b = p.file.append(b)
+	}
 	return b
+}
+
+func (f *filePos) append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint64(b, f.id)
+	b = binary.AppendUvarint(b, uint64(f.off))
+	if f.seenID == f.id {
+		return binary.AppendUvarint(b, uint64(f.seen-f.off))
+	}
+	b = binary.BigEndian.AppendUint64(b, f.seenID)
+	return binary.AppendUvarint(b, uint64(f.seen))
+}
+
+// maxOffset bounds offsets, so that sums of two do not overflow.
+const maxOffset = 1 << 60
+
+func decodeFilePos(d *decoder, flags byte) filePos {
+	f := filePos{id: d.u64(), off: int64(d.uvarint(maxOffset)), split: flags&flagSplit != 0}
+	if flags&flagOther != 0 {
+		f.seenID, f.seen = d.u64(), int64(d.uvarint(maxOffset))
+	} else {
+		f.seenID, f.seen = f.id, f.off+int64(d.uvarint(maxOffset))
+	}
+	if d.err == nil && (f.id == 0 || f.seenID == 0 || flags&flagOther != 0 && f.seenID == f.id) {
+		d.err = errors.New("the file's fingerprint makes no sense")
+	}
+	return f
 }
 
 var errShortMark = errors.New("value is too short")
@@ -118,11 +183,16 @@ func decodePosition(b []byte) (position, error) {
 	if len(b) < 2 {
 		return p, errShortMark
 	}
-	if b[0] != positionVersion {
+	known := byte(flagDone | flagAnchor | flagLast)
+	switch b[0] {
+	case 1:
+	case positionVersion:
+		known |= flagFile | flagSplit | flagOther
+	default:
 		return p, fmt.Errorf("position has version %d, this collector knows %d", b[0], positionVersion)
 	}
 	flags := b[1]
-	if flags&^(flagDone|flagAnchor|flagLast) != 0 {
+	if flags&^known != 0 || flags&flagFile == 0 && flags&(flagSplit|flagOther) != 0 {
 		return p, fmt.Errorf("position has unknown flags %#x", flags)
 	}
 	d := decoder{b: b[2:]}
@@ -137,6 +207,9 @@ func decodePosition(b []byte) (position, error) {
 		if d.err == nil && p.anchor.ordinal == 0 {
 			d.err = errors.New("anchor has ordinal 0")
 		}
+	}
+	if flags&flagFile != 0 {
+		p.file = decodeFilePos(&d, flags)
 	}
 	if err := d.end(); err != nil {
 		return position{}, err

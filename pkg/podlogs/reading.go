@@ -36,6 +36,8 @@ type reading struct {
 	stop       context.CancelCauseFunc
 	ctx        context.Context
 	labelsSent bool
+	// filled says that files were read for what the API does not show.
+	filled bool
 }
 
 // newReading begins at the committed position. The reading's context ends when
@@ -64,6 +66,20 @@ func (r *reading) accept(line *rawLine) error {
 		ts = r.lastTS
 		line.ts = ts
 	}
+	meta := labels.EmptyLabels()
+	if line.full > 0 {
+		meta = labels.FromStrings(MetaTruncated, strconv.Itoa(line.full))
+	}
+	if err := r.store(line, meta); err != nil {
+		return err
+	}
+	r.cur.advance(line)
+	return nil
+}
+
+// store adds a line to the present piece, behind a gap that goes before it.
+func (r *reading) store(line *rawLine, meta labels.Labels) error {
+	ts := line.ts
 	if !r.cur.anchor.valid() && r.gap == nil {
 		r.gap = r.beginning(line, ts)
 	}
@@ -76,13 +92,10 @@ func (r *reading) accept(line *rawLine) error {
 		r.gap = nil
 		r.addGap(g)
 	}
-	meta := labels.EmptyLabels()
 	if line.full > 0 {
-		meta = labels.FromStrings(MetaTruncated, strconv.Itoa(line.full))
 		r.t.c.metrics.truncated.Inc()
 	}
 	r.piece.add(ts, line.text, meta)
-	r.cur.advance(line)
 	r.lastTS = ts
 	r.lines++
 	r.bytes += int64(len(line.text))

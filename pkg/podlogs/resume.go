@@ -105,9 +105,6 @@ func sinceAnchor(a anchor) *metav1.Time {
 // the body is an error, unless the caller has to compare tails itself.
 func (t *target) scan(ctx context.Context, v *containerView, kind string, o *corev1.PodLogOptions, f func(*rawLine) error) (ending, error) {
 	var end ending
-	if err := t.admit(ctx, v, kind, o); err != nil {
-		return end, err
-	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watchdog := time.AfterFunc(readTimeout, func() { cancel(context.DeadlineExceeded) })
@@ -171,6 +168,12 @@ func (e *ending) inbandTail() error {
 // the file. A plain read cannot get stuck on a rotated file as a follow can.
 // proven says that the file was shown to continue what is stored.
 func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, previous bool) (end ending, proven bool, err error) {
+	if done, err := t.fillFirst(ctx, v, r); done || err != nil {
+		if err == nil {
+			return t.catchUpFilled(ctx, v, r, previous)
+		}
+		return end, false, err
+	}
 	want := r.cur.anchor
 	if r.gap != nil {
 		want = anchor{} // known not to be in the file
@@ -214,6 +217,11 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 	if t.continues(want, end) {
 		t.absent = want
 	} else if r.cur.anchor.valid() {
+		if done, err := t.fillRotated(ctx, v, r); err != nil {
+			return end, false, err
+		} else if done {
+			return t.catchUpFilled(ctx, v, r, previous)
+		}
 		r.gap = &gap{reason: GapRotatedAway, from: want.ts, container: r.cur.instance}
 		t.gap = r.gap
 	}

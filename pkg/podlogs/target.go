@@ -96,6 +96,7 @@ type target struct {
 	// noSince is set when the container's clock went back: the kubelet would
 	// hide lines older than the anchor.
 	noSince bool
+	fileState
 	// tail is what reads did not find at the end of the file.
 	tail tailCheck
 	// doubts counts reads in a row that ended before the anchor.
@@ -220,13 +221,15 @@ func (t *target) step(ctx context.Context, v *containerView) error {
 		return t.await(ctx, v, s.done)
 	case doSkip:
 		return t.skip(ctx, v, s)
-	case doDrain:
-		t.enter(s.inst)
-		return t.drain(ctx, v, s.inst, s.previous)
-	default:
-		t.enter(s.inst)
-		return t.read(ctx, v, s.inst)
 	}
+	t.enter(s.inst)
+	if used, err := t.viaFiles(ctx, v, s); used || err != nil {
+		return err
+	}
+	if s.do == doDrain {
+		return t.drain(ctx, v, s.inst, s.previous)
+	}
+	return t.read(ctx, v, s.inst)
 }
 
 // seal notes in the position that no run will follow.
@@ -273,6 +276,7 @@ func (t *target) enter(inst instance) {
 		}
 	}
 	t.committed = position{instance: inst.id, restart: inst.restart}
+	t.past = anchor{}
 	t.head, t.sinceHead, t.handed, t.fresh, t.absent = head{}, 0, handover{}, anchor{}, anchor{}
 	t.noSince, t.tail, t.doubts, t.failures, t.endSeen = false, tailCheck{}, 0, 0, false
 }
@@ -287,9 +291,14 @@ func (t *target) skip(ctx context.Context, v *containerView, s step) error {
 	if t.gap != nil && t.gap.from != 0 {
 		g.from = t.gap.from
 	}
+	left := t.fillLost(ctx, v, r, g, s.inst.restart)
 	r.gap = nil
 	r.cur.position = position{instance: s.inst.id, restart: s.inst.restart}
-	r.addGap(g)
+	if left != nil {
+		r.addGap(*left)
+	} else if r.piece == nil {
+		r.piece = newPiece(0)
+	}
 	if err := r.end(); err != nil {
 		return err
 	}
@@ -391,9 +400,8 @@ func (t *target) name() string {
 	return v.namespace + "/" + v.pod + ":" + v.key.container
 }
 
-// admit waits until a request for the target's log may be made. Whoever has a
-// time limit starts it afterwards: ten thousand containers wait for minutes.
-func (t *target) admit(ctx context.Context, v *containerView, kind string, o *corev1.PodLogOptions) error {
+// open makes one request for the target's log.
+func (t *target) open(ctx context.Context, v *containerView, kind string, o *corev1.PodLogOptions) (io.ReadCloser, error) {
 	_, deleted := t.snapshot()
 	how := ordinary
 	switch {
@@ -404,11 +412,9 @@ func (t *target) admit(ctx context.Context, v *containerView, kind string, o *co
 	case kind == "probe":
 		how = probing
 	}
-	return t.c.limits.admit(ctx, v.node, how)
-}
-
-// open makes one request for the target's log, which has been admitted.
-func (t *target) open(ctx context.Context, v *containerView, kind string, o *corev1.PodLogOptions) (io.ReadCloser, error) {
+	if err := t.c.limits.admit(ctx, v.node, how); err != nil {
+		return nil, err
+	}
 	o.Container = t.key.container
 	o.Timestamps = true
 	o.InsecureSkipTLSVerifyBackend = t.c.opts.InsecureSkipTLSVerifyBackend
@@ -439,6 +445,7 @@ func (t *target) finalize(ctx context.Context) bool {
 	ran := pos.instance != "" || v.current.exists()
 	r := t.newReading(ctx, v)
 	defer r.close()
+	complete = t.fillFinal(ctx, v, r, complete, ran)
 	switch {
 	case r.gap != nil:
 		g := *r.gap

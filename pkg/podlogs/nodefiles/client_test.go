@@ -143,7 +143,7 @@ func TestOpen(t *testing.T) {
 	if err := os.Chtimes(filepath.Join(k.dir, "0.log"), old, old); err != nil {
 		t.Fatal(err)
 	}
-	for _, offset := range []int64{0, 5} {
+	for _, offset := range []int64{0, 5, 10} {
 		b, err := c.Open(t.Context(), d, Live(0), offset)
 		if err != nil || !b.Rested {
 			t.Errorf("not rested: %v", err)
@@ -234,7 +234,7 @@ func TestContentRanges(t *testing.T) {
 	k := newKubelet(t)
 	k.write(t, "0.log", []byte("0123456789"))
 	c, d := k.client(t, nil)
-	for _, value := range []string{"", "bytes", "bytes 3-9", "bytes x-9/10", "bytes 3-9/x", "bytes 11-12/10", "bytes 5-9/10", "bytes -1-9/10"} {
+	for _, value := range []string{"", "bytes", "bytes 3-9", "bytes x-9/10", "bytes 3-9/x", "bytes 11-12/10", "bytes 5-9/10", "bytes 4-9/10", "bytes -1-9/10"} {
 		k.answer = func(w http.ResponseWriter, _ *http.Request) bool {
 			w.Header().Set("Content-Range", value)
 			w.WriteHeader(http.StatusPartialContent)

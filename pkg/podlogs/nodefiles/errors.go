@@ -56,6 +56,13 @@ func KindOf(err error) Kind {
 	return ""
 }
 
+// NotFound is an error of KindNotFound.
+func NotFound(text string) error { return &Error{Kind: KindNotFound, err: errors.New(text)} }
+
+// Refused is the error of an answer with this status, for tests of those who use
+// a [Client].
+func Refused(status int) error { return statusError(Dir{Node: "node"}, status, "") }
+
 // statusError is an answer that is not what was asked for.
 func statusError(d Dir, status int, body string) error {
 	kind, what := KindFailed, fmt.Sprintf("the kubelet of node %s answers %d", d.Node, status)
