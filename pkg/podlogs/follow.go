@@ -118,6 +118,9 @@ func (t *target) openFollow(ctx context.Context, v *containerView, r *reading, t
 	if mustFind && !t.noSince {
 		o.SinceTime = sinceAnchor(a)
 	}
+	if err := t.admit(ctx, v, "follow", o); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	body, err := t.open(ctx, v, "follow", o)
 	if err != nil {

@@ -105,6 +105,9 @@ func sinceAnchor(a anchor) *metav1.Time {
 // the body is an error, unless the caller has to compare tails itself.
 func (t *target) scan(ctx context.Context, v *containerView, kind string, o *corev1.PodLogOptions, f func(*rawLine) error) (ending, error) {
 	var end ending
+	if err := t.admit(ctx, v, kind, o); err != nil {
+		return end, err
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watchdog := time.AfterFunc(readTimeout, func() { cancel(context.DeadlineExceeded) })

@@ -400,8 +400,9 @@ func (t *target) name() string {
 	return v.namespace + "/" + v.pod + ":" + v.key.container
 }
 
-// open makes one request for the target's log.
-func (t *target) open(ctx context.Context, v *containerView, kind string, o *corev1.PodLogOptions) (io.ReadCloser, error) {
+// admit waits until a request for the target's log may be made. Whoever has a
+// time limit starts it afterwards: ten thousand containers wait for minutes.
+func (t *target) admit(ctx context.Context, v *containerView, kind string, o *corev1.PodLogOptions) error {
 	_, deleted := t.snapshot()
 	how := ordinary
 	switch {
@@ -412,9 +413,11 @@ func (t *target) open(ctx context.Context, v *containerView, kind string, o *cor
 	case kind == "probe":
 		how = probing
 	}
-	if err := t.c.limits.admit(ctx, v.node, how); err != nil {
-		return nil, err
-	}
+	return t.c.limits.admit(ctx, v.node, how)
+}
+
+// open makes one request for the target's log, which has been admitted.
+func (t *target) open(ctx context.Context, v *containerView, kind string, o *corev1.PodLogOptions) (io.ReadCloser, error) {
 	o.Container = t.key.container
 	o.Timestamps = true
 	o.InsecureSkipTLSVerifyBackend = t.c.opts.InsecureSkipTLSVerifyBackend
