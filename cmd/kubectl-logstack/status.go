@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -19,19 +19,42 @@ import (
 	"github.com/logstack-dev/kubectl-logstack/pkg/output"
 )
 
+// statusFlags are the flags of status.
+type statusFlags struct {
+	format  string
+	targets bool
+	request lokiapi.TargetsRequest
+}
+
 func newStatusCmd(a *app) *cobra.Command {
-	var format string
+	f := &statusFlags{}
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how the installed collector is doing",
 		Long: `Show how the installed collector is doing: its pod and volume, what it collects
-and what it stores. The exit code is 1 when it is not ready.`,
+and how far behind it is, gaps of the last day, memory and disk. With several
+replicas there is a table of them. The exit code is 1 when it is not ready.
+
+lag is the time from the stamp that the container runtime gave a line to the
+moment in which it was stored, of the lines of the last 5 minutes. A container
+that writes nothing has none.`,
 		Example: `  kubectl logstack status
-  kubectl logstack status -o json`,
+  kubectl logstack status -o json
+
+  # all containers that are read, or only those that cannot be
+  kubectl logstack status --targets
+  kubectl logstack status --targets --state retrying --of shop`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runStatus(cmd.Context(), a, format) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return runStatus(cmd.Context(), a, f) },
 	}
-	cmd.Flags().StringVarP(&format, "output", "o", "table", "table or json.")
+	fl := cmd.Flags()
+	fl.StringVarP(&f.format, "output", "o", "table", "table or json.")
+	fl.BoolVar(&f.targets, "targets", false, "List the containers that are read instead.")
+	fl.StringVar(&f.request.State, "state", "", "With --targets: only those in this state ("+strings.Join(targetStates, ", ")+").")
+	fl.StringVar(&f.request.Namespace, "of", "", "With --targets: only those of this namespace.")
+	fl.IntVar(&f.request.Limit, "limit", 1000, "With --targets: at most so many, up to 10000.")
+	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(targetStates, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -49,17 +72,42 @@ type statusView struct {
 	Since     *time.Time      `json:"since,omitempty"`
 	Volume    string          `json:"volume,omitempty"`
 	Collector json.RawMessage `json:"collector,omitempty"`
+	// Replicas are all of them, if there are several.
+	Replicas []lokiapi.Replica `json:"replicas,omitempty"`
+
+	// troubled are containers that wait or are retried.
+	troubled []lokiapi.Target
 }
 
-func runStatus(ctx context.Context, a *app, format string) error {
-	if format != "table" && format != "json" {
-		return usagef("-o %q: table or json", format)
+// targetStates are those of package podlogs, which the plugin does not link.
+var targetStates = []string{"waiting", "catching_up", "following", "polling", "draining", "retrying", "done"}
+
+func (f *statusFlags) check() error {
+	switch {
+	case f.format != "table" && f.format != "json":
+		return usagef("-o %q: table or json", f.format)
+	case !f.targets && (f.request.State != "" || f.request.Namespace != ""):
+		return usagef("--state and --of choose among containers: give --targets, too")
+	case f.request.State != "" && !slices.Contains(targetStates, f.request.State):
+		return usagef("--state %q: one of %s", f.request.State, strings.Join(targetStates, ", "))
+	case f.request.Limit < 1 || f.request.Limit > 10_000:
+		return usagef("--limit %d: a number from 1 to 10000", f.request.Limit)
+	}
+	return nil
+}
+
+func runStatus(ctx context.Context, a *app, f *statusFlags) error {
+	if err := f.check(); err != nil {
+		return err
 	}
 	c, err := a.client()
 	if err != nil {
 		return err
 	}
 	namespace := installNamespace(a)
+	if f.targets {
+		return runTargets(ctx, a, f, c, namespace)
+	}
 	st, err := install.Inspect(ctx, c, namespace)
 	forbidden := apierrors.IsForbidden(err)
 	if err != nil && !forbidden {
@@ -71,16 +119,14 @@ func runStatus(ctx context.Context, a *app, format string) error {
 	}
 	var unreachable error
 	if forbidden || st.Ready {
-		v.Collector, unreachable = collectorStatus(ctx, c, namespace)
+		unreachable = v.askCollector(ctx, c, namespace)
 		v.Ready = unreachable == nil
 		if unreachable != nil {
 			v.Reason, v.Fix = "it cannot be asked: "+firstLineOf(unreachable), install.Command(namespace, "doctor")
 		}
 	}
-	if format == "json" {
-		enc := json.NewEncoder(a.Out)
-		enc.SetIndent("", "  ")
-		err = enc.Encode(v)
+	if f.format == "json" {
+		err = printIndented(a.Out, v)
 	} else {
 		err = printStatus(a, v)
 	}
@@ -123,13 +169,69 @@ func viewOf(namespace string, st *install.State) statusView {
 	return v
 }
 
+// askCollector asks for the collector's own status; that of the other replicas
+// and the reasons of containers that are in trouble are left out by older ones.
+func (v *statusView) askCollector(ctx context.Context, c *kube.Client, namespace string) error {
+	conn, err := c.Connect(ctx, serviceIn(namespace), "/ready")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	client := &lokiapi.Client{HTTP: conn.HTTP, BaseURL: conn.BaseURL}
+	if v.Collector, err = client.Status(ctx); err != nil {
+		return err
+	}
+	for _, state := range []string{"waiting", "retrying"} {
+		if list, err := client.Targets(ctx, lokiapi.TargetsRequest{State: state, Limit: 10_000}); err == nil {
+			v.troubled = append(v.troubled, list.Targets...)
+		}
+	}
+	if list, err := client.Replicas(ctx); err == nil && len(list) > 1 {
+		v.Replicas = list
+	}
+	return nil
+}
+
 func collectorStatus(ctx context.Context, c *kube.Client, namespace string) (json.RawMessage, error) {
-	conn, err := connectOurs(ctx, c, namespace)
+	conn, err := c.Connect(ctx, serviceIn(namespace), "/ready")
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
 	return (&lokiapi.Client{HTTP: conn.HTTP, BaseURL: conn.BaseURL}).Status(ctx)
+}
+
+// runTargets lists containers.
+func runTargets(ctx context.Context, a *app, f *statusFlags, c *kube.Client, namespace string) error {
+	conn, err := c.Connect(ctx, serviceIn(namespace), "/ready")
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	list, err := (&lokiapi.Client{HTTP: conn.HTTP, BaseURL: conn.BaseURL}).Targets(ctx, f.request)
+	if err != nil {
+		return err
+	}
+	if f.format == "json" {
+		return printIndented(a.Out, list)
+	}
+	header, rows := targetTable(list, a.out(), time.Now())
+	if err := output.Table(a.Out, header, rows); err != nil {
+		return err
+	}
+	if n := list.Total - len(list.Targets); n > 0 {
+		fmt.Fprintf(a.ErrOut, "%d more: choose with --state and --of, or raise --limit\n", n)
+	}
+	for _, e := range list.Errors {
+		fmt.Fprintln(a.ErrOut, e)
+	}
+	return nil
+}
+
+func printIndented(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
 }
 
 func printStatus(a *app, v statusView) error {
@@ -162,63 +264,11 @@ func printStatus(a *app, v statusView) error {
 		add("pod", fmt.Sprintf("%s, %d restarts", pod, v.Restarts))
 	}
 	add("volume", v.Volume)
-	rows = append(rows, collectorRows(v.Collector, t)...)
-	return output.Table(a.Out, []string{"STATUS", ""}, rows)
-}
-
-// collectorView is what the table shows of the collector's own status. What a
-// newer or older collector does not say is left out.
-type collectorView struct {
-	Version string
-	Podlogs struct {
-		Synced   bool
-		Targets  map[string]int
-		Problems []string
+	rows = append(rows, collectorRows(v.Collector, v.troubled, t, time.Now())...)
+	if err := output.Table(a.Out, []string{"STATUS", ""}, rows); err != nil || len(v.Replicas) == 0 {
+		return err
 	}
-	Store struct {
-		Entries, RawBytes, BlockBytes, DiskBytes int64
-		Oldest, Newest                           *time.Time
-		DiskFull                                 bool
-		Damaged                                  int64
-		Errors                                   []string
-	}
-}
-
-func collectorRows(raw json.RawMessage, t output.Terminal) [][]string {
-	var v collectorView
-	if len(raw) == 0 || json.Unmarshal(raw, &v) != nil {
-		return nil
-	}
-	rows := [][]string{{"version", v.Version}}
-	add := func(name, value string) { rows = append(rows, []string{name, value}) }
-	var targets []string
-	for _, state := range slices.Sorted(maps.Keys(v.Podlogs.Targets)) {
-		targets = append(targets, fmt.Sprintf("%d %s", v.Podlogs.Targets[state], state))
-	}
-	if len(targets) > 0 {
-		add("containers", strings.Join(targets, ", "))
-	}
-	for _, p := range v.Podlogs.Problems {
-		add("problem", t.Paint(output.Yellow, p))
-	}
-	s := v.Store
-	if s.Entries > 0 {
-		add("stored", fmt.Sprintf("%s lines, %s on disk", humanize.Comma(s.Entries), humanize.IBytes(uint64(max(0, s.DiskBytes)))))
-	}
-	if s.Oldest != nil {
-		add("oldest", humanize.Time(*s.Oldest))
-	}
-	if s.Newest != nil {
-		add("newest", humanize.Time(*s.Newest))
-	}
-	if s.DiskFull {
-		add("problem", t.Paint(output.Red, "the disk is full: nothing new is stored, queries work"))
-	}
-	if s.Damaged > 0 {
-		add("problem", t.Paint(output.Red, fmt.Sprintf("%d chunk blocks are damaged: their lines are missing from answers", s.Damaged)))
-	}
-	for _, e := range s.Errors {
-		add("last error", e)
-	}
-	return rows
+	fmt.Fprintln(a.Out)
+	header, replicas := replicaTable(v.Replicas, t)
+	return output.Table(a.Out, header, replicas)
 }
