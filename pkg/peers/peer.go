@@ -101,6 +101,27 @@ func (p *peer) skip() bool {
 	return p.self || p.known.State == stateLeft
 }
 
+// update takes over what the directory says, or that it does not list the peer.
+func (p *peer) update(l Peer, listed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if listed && (p.url != l.URL || l.Live && !p.live) {
+		p.until, p.failures = time.Time{}, 0
+	}
+	if p.url != l.URL {
+		p.self = false
+	}
+	p.listed, p.url, p.live = listed, l.URL, listed && l.Live
+}
+
+// forgotten says whether nothing is known any more of a peer that the directory
+// does not list, or nothing that would be visible.
+func (p *peer) forgotten(retention time.Duration, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.listed && (p.known.Seen.IsZero() || retention > 0 && now.Sub(p.known.Seen) > retention)
+}
+
 // allow returns the address, or why the peer is not asked now.
 func (p *peer) allow(now time.Time) (url string, err error) {
 	p.mu.Lock()

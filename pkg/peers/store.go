@@ -167,39 +167,20 @@ func (s *Store) others() []*peer {
 	if len(listed) == 0 && len(s.peers) == 0 {
 		return nil
 	}
-	for _, p := range s.peers {
-		p.mu.Lock()
-		p.listed = false
-		p.mu.Unlock()
-	}
+	known := make(map[string]Peer, len(listed))
 	for _, l := range listed {
 		if l.Name == s.opts.Name {
 			continue
 		}
-		p := s.peers[l.Name]
-		if p == nil {
-			p = &peer{name: l.Name}
-			s.peers[l.Name] = p
+		known[l.Name] = l
+		if s.peers[l.Name] == nil {
+			s.peers[l.Name] = &peer{name: l.Name}
 		}
-		p.mu.Lock()
-		if p.url != l.URL || l.Live && !p.live {
-			p.until, p.failures = time.Time{}, 0
-		}
-		if p.url != l.URL {
-			p.self = false
-		}
-		p.listed, p.url, p.live = true, l.URL, l.Live
-		p.mu.Unlock()
 	}
 	var out []*peer
 	for name, p := range s.peers {
-		p.mu.Lock()
-		gone := !p.listed && (p.known.Seen.IsZero() || s.opts.Retention > 0 && s.opts.Now().Sub(p.known.Seen) > s.opts.Retention)
-		if !p.listed {
-			p.live, p.url = false, ""
-		}
-		p.mu.Unlock()
-		if gone {
+		l, ok := known[name]
+		if p.update(l, ok); p.forgotten(s.opts.Retention, s.opts.Now()) {
 			delete(s.peers, name)
 			continue
 		}
