@@ -334,7 +334,7 @@ func printReport(a *app, f *doctorFlags, r *doctor.Report) error {
 	case slices.Contains([]string{"text", "short", "table"}, f.format):
 		r = printing.Clean(r, t.Line, t.Cell)
 	}
-	return printing.Write(a.Out, f.format, r, painter(t))
+	return printing.WriteWidth(a.Out, f.format, r, painter(t), t.Width)
 }
 
 // waitBetween is the pause of --wait between two looks.

@@ -351,8 +351,8 @@ func replacementTraps(c collectorCtx) []Finding {
 		mended := conf.Mend(r.Replacement)
 		f := Finding{Status: Error, Ref: c.at(r.ReplPos), Explains: append(complaintsIn(c.Namespace, "stat-failed"), "LS0704", "LS1003")}
 		if t.Beyond {
-			f.Detail = fmt.Sprintf("%s is beyond the %d group(s) of %q: it expands to nothing", t.Token, r.Groups, r.Regex)
-			f.Fix = fmt.Sprintf("use a regular expression with %d groups", t.Group)
+			f.Detail = fmt.Sprintf("%s is beyond the %s of %q: it expands to nothing", t.Token, plural(r.Groups, "group"), r.Regex)
+			f.Fix = "use a regular expression with " + plural(t.Group, "group")
 			if r.Config.Separator != "" && r.Groups == 1 {
 				f.Fix += ": " + strings.TrimSuffix(strings.Repeat("(.*)"+r.Config.Separator, max(t.Group, len(r.Config.SourceLabels))), r.Config.Separator)
 			}

@@ -97,11 +97,11 @@ func simulateChain(c collectorCtx, ch *conf.Chain, pods []conf.Pod, live bool) *
 		}
 		f := &Finding{Status: Error, Ref: c.at(pathRule(ch)), Explains: append(complaintsIn(c.Namespace, "stat-failed"), "LS1003")}
 		which := "pod"
-		if !live {
-			which = "a pod like"
-		}
 		if p.Static() {
-			f.Status, which = Warning, "static "+which
+			f.Status, which = Warning, "static pod"
+		}
+		if !live {
+			which = "a " + which + " like"
 		}
 		if got == "" {
 			f.Detail = fmt.Sprintf("for %s %s/%s no __path__ comes out of the rules: the regular expression does not match", which, p.Namespace, p.Name)

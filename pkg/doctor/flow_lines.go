@@ -72,12 +72,12 @@ func checkRate(s *snapshot.Snapshot) []Finding {
 	// The average is over the time for which there are lines.
 	span := min(snapshot.FlowLong, s.Taken.Sub(f.Oldest))
 	if f.Oldest.IsZero() || span < 2*snapshot.FlowNow {
-		return []Finding{{Status: OK, Detail: fmt.Sprintf("%.0f lines in %s; too early to compare", f.Now, snapshot.FlowNow)}}
+		return []Finding{{Status: OK, Detail: fmt.Sprintf("%s in %d minutes; too early to compare", plural(int(f.Now), "line"), int(snapshot.FlowNow.Minutes()))}}
 	}
 	all := total(f.Long)
 	usual := all * float64(snapshot.FlowNow) / float64(span)
 	finding := Finding{Ref: ownService(s), Fix: install.Command(s.Namespace, "status") + "; kubectl logs -n " + s.Namespace + " " + s.Name + "-0", Explains: []string{"LS1003"},
-		Detail: fmt.Sprintf("%.0f lines in %s, usual are %.0f", f.Now, snapshot.FlowNow, usual)}
+		Detail: fmt.Sprintf("%s in %d minutes, usual are %.0f", plural(int(f.Now), "line"), int(snapshot.FlowNow.Minutes()), usual)}
 	switch {
 	case f.Now == 0 && all >= steady:
 		finding.Status = Error

@@ -79,7 +79,7 @@ func refusedLines(s *snapshot.Snapshot, m *snapshot.Metrics) []Finding {
 	var out []Finding
 	by := m.By("loki_discarded_samples_total", "reason")
 	for _, reason := range positive(by) {
-		out = append(out, Finding{Status: Warning, Ref: s.Ref(m.Service), Detail: fmt.Sprintf("%.0f lines were refused %s: %s", by[reason], sinceText(m.Since()), reason),
+		out = append(out, Finding{Status: Warning, Ref: s.Ref(m.Service), Detail: fmt.Sprintf("%s refused %s: %s", plural(int(by[reason]), "line"), sinceText(m.Since()), reason),
 			Fix: orElse(refusalFixes[reason], "limits_config: the limit that "+reason+" names"), Explains: []string{"LS1005"}})
 	}
 	return out
@@ -102,7 +102,7 @@ func droppedLines(s *snapshot.Snapshot, m *snapshot.Metrics) []Finding {
 	for _, name := range []string{"loki_write_dropped_entries_total", "promtail_dropped_entries_total"} {
 		by := m.By(name, "reason")
 		for _, reason := range positive(by) {
-			out = append(out, Finding{Status: Error, Ref: s.Ref(m.Service), Detail: fmt.Sprintf("%.0f lines were dropped %s: %s", by[reason], sinceText(m.Since()), orElse(reason, "no reason is given")),
+			out = append(out, Finding{Status: Error, Ref: s.Ref(m.Service), Detail: fmt.Sprintf("%s dropped %s: %s", plural(int(by[reason]), "line"), sinceText(m.Since()), orElse(reason, "no reason is given")),
 				Fix: fmt.Sprintf("kubectl logs -n %s -l %s --tail=-1 | grep 'final error'", m.Service.Namespace, selectorText(m.Service.Spec.Selector)), Explains: []string{"LS1006"}})
 		}
 	}

@@ -56,8 +56,8 @@ func flowCases() []testCase {
 		}
 	}
 	out := []testCase{
-		{name: "stopped", code: "LS1002", expect: []expectation{{"LS1002", Error, "0 lines in 5m0s, usual are 50"}}, build: with(func(f *snapshot.FlowResult) { f.Now = 0 })},
-		{name: "hardly any", code: "LS1002", expect: []expectation{{"LS1002", Warning, "4 lines in 5m0s"}}, build: with(func(f *snapshot.FlowResult) { f.Now = 4 })},
+		{name: "stopped", code: "LS1002", expect: []expectation{{"LS1002", Error, "0 lines in 5 minutes, usual are 50"}}, build: with(func(f *snapshot.FlowResult) { f.Now = 0 })},
+		{name: "hardly any", code: "LS1002", expect: []expectation{{"LS1002", Warning, "4 lines in 5 minutes"}}, build: with(func(f *snapshot.FlowResult) { f.Now = 4 })},
 		{name: "just installed", code: "LS1002", build: with(func(f *snapshot.FlowResult) { f.Now, f.Oldest = 0, taken.Add(-time.Minute) })},
 		{name: "silent", code: "LS1003", expect: []expectation{{"LS1003", Warning, "no line in 15 minutes, 14400 in a day; silence is not its habit"}}, build: with(func(f *snapshot.FlowResult) { f.Recent = nil })},
 		{name: "quiet by habit", code: "LS1003", build: quiet},
@@ -116,13 +116,13 @@ alloy_config_last_load_successful 1
 another_metric{le="+Inf"} 3
 `
 	out := []testCase{
-		{name: "refused", code: "LS1004", expect: []expectation{{"LS1004", Warning, "7 lines were refused since 2026-03-04T04:53:20Z: line_too_long"}, {"LS1004", Warning, "something_new"}},
+		{name: "refused", code: "LS1004", expect: []expectation{{"LS1004", Warning, "7 lines refused since 2026-03-04T04:53:20Z: line_too_long"}, {"LS1004", Warning, "something_new"}},
 			build: says("loki_discarded_samples_total{reason=\"line_too_long\",tenant=\"a\"} 3\nloki_discarded_samples_total{reason=\"line_too_long\",tenant=\"b\"} 4\nloki_discarded_samples_total{reason=\"something_new\"} 1\n")},
-		{name: "dropped", code: "LS1005", expect: []expectation{{"LS1005", Error, "12 lines were dropped"}}, build: says("loki_write_dropped_entries_total{host=\"x\",reason=\"ingester_error\"} 12\n")},
-		{name: "promtail", code: "LS1005", expect: []expectation{{"LS1005", Error, "3 lines were dropped"}}, build: says("promtail_dropped_entries_total{host=\"x\"} 3\n")},
+		{name: "dropped", code: "LS1005", expect: []expectation{{"LS1005", Error, "12 lines dropped"}}, build: says("loki_write_dropped_entries_total{host=\"x\",reason=\"ingester_error\"} 12\n")},
+		{name: "promtail", code: "LS1005", expect: []expectation{{"LS1005", Error, "3 lines dropped"}}, build: says("promtail_dropped_entries_total{host=\"x\"} 3\n")},
 		{name: "lost", code: "LS1006", expect: []expectation{{"LS1006", Warning, "5000 lines were read from files"}}, build: says("loki_source_file_read_lines_total{path=\"/a\"} 5000\nloki_write_sent_entries_total 12\n")},
 	}
-	out = append(out, testCase{name: "of the future", code: "LS1103", expect: []expectation{{"LS1103", Warning, "4 lines of the future were refused"}}, build: func(tb testing.TB) *snapshot.Snapshot {
+	out = append(out, testCase{name: "of the future", code: "LS1103", expect: []expectation{{"LS1103", Warning, "4 lines of the future refused"}}, build: func(tb testing.TB) *snapshot.Snapshot {
 		s := says("loki_discarded_samples_total{reason=\"too_far_in_future\"} 4\n")(tb)
 		s.SetFlow(&snapshot.FlowResult{})
 		return s

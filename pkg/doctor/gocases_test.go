@@ -133,7 +133,7 @@ func goCases() []testCase {
 	bad("LS0410", Error, "0 of 1 replicas", "not ready", func(p *parts) { p.set.Status.ReadyReplicas = 0 })
 	bad("LS0410", Warning, "newest revision", "old revision", func(p *parts) { p.set.Status.UpdatedReplicas = 0 })
 	bad("LS0501", Error, "logstack.logstack.svc does not resolve", "no Service", func(p *parts) { p.svc = nil })
-	bad("LS0504", Error, "1 endpoints, 0 ready", "no ready endpoint", func(p *parts) { *p.slice.Endpoints[0].Conditions.Ready = false })
+	bad("LS0504", Error, "1 endpoint, 0 ready", "no ready endpoint", func(p *parts) { *p.slice.Endpoints[0].Conditions.Ready = false })
 	bad("LS0504", Error, "matches no pod", "selector matches no pod", func(p *parts) { p.slice = nil; p.svc.Spec.Selector = map[string]string{"app": "x"} })
 	bad("LS0505", Error, `"3200" is no container port`, "wrong port number", func(p *parts) { p.svc.Spec.Ports[0].TargetPort = intstr.FromInt32(3200) })
 	bad("LS0505", Error, `"web" is no container port`, "wrong targetPort", func(p *parts) { p.svc.Spec.Ports[0].TargetPort = intstr.FromString("web") })

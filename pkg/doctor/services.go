@@ -96,7 +96,7 @@ func endpointsOf(s *snapshot.Snapshot, svc *corev1.Service) *Finding {
 	}
 	switch {
 	case total > 0 || matching > 0:
-		f.Detail = fmt.Sprintf("%d endpoints, 0 ready", max(total, matching))
+		f.Detail = plural(max(total, matching), "endpoint") + ", 0 ready"
 		f.Fix = "kubectl get pods -n " + svc.Namespace + " -l " + selectorText(svc.Spec.Selector)
 		if own {
 			f.Fix = install.Command(s.Namespace, "status")

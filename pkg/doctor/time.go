@@ -71,7 +71,7 @@ func checkFuture(s *snapshot.Snapshot) []Finding {
 	}
 	for _, m := range s.Metrics() {
 		if n := m.By("loki_discarded_samples_total", "reason")["too_far_in_future"]; n > 0 {
-			out = append(out, Finding{Status: Warning, Ref: s.Ref(m.Service), Detail: fmt.Sprintf("%.0f lines of the future were refused %s", n, sinceText(m.Since())), Fix: refusalFixes["too_far_in_future"]})
+			out = append(out, Finding{Status: Warning, Ref: s.Ref(m.Service), Detail: plural(int(n), "line") + " of the future refused " + sinceText(m.Since()), Fix: refusalFixes["too_far_in_future"]})
 		}
 	}
 	return out

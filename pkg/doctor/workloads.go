@@ -175,9 +175,9 @@ func checkMemory(s *snapshot.Snapshot) []Finding {
 			}
 			if looping {
 				f.Status, f.Explains = Error, downstream(p)
-				f.Detail = fmt.Sprintf("%s is killed for memory (OOMKilled) again and again, %d restarts", c.Name, c.RestartCount)
+				f.Detail = fmt.Sprintf("%s is killed for memory (OOMKilled) again and again, %s", c.Name, plural(int(c.RestartCount), "restart"))
 			} else {
-				f.Detail = fmt.Sprintf("%s was killed for memory at %s (%d restarts)", c.Name, t.FinishedAt.UTC().Format(time.RFC3339), c.RestartCount)
+				f.Detail = fmt.Sprintf("%s was killed for memory at %s (%s)", c.Name, t.FinishedAt.UTC().Format(time.RFC3339), plural(int(c.RestartCount), "restart"))
 			}
 			out = append(out, f)
 		}

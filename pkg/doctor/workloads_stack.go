@@ -139,7 +139,7 @@ func checkSurpriseCanary(s *snapshot.Snapshot) []Finding {
 		f := Finding{Status: Warning, Ref: s.Ref(c.Workload), Detail: "canaries run, one per node, and the values do not mention lokiCanary",
 			Fix: "lokiCanary: {enabled: false} and test: {enabled: false} in the values of release " + r.Name}
 		if ds, ok := c.Workload.(*appsv1.DaemonSet); ok && ds.Status.DesiredNumberScheduled > 0 {
-			f.Detail = fmt.Sprintf("%d canaries run and the values do not mention lokiCanary", ds.Status.DesiredNumberScheduled)
+			f.Detail = plural(int(ds.Status.DesiredNumberScheduled), "canary pod") + ": the values do not mention lokiCanary"
 		}
 		if r.Value("monitoring", "lokiCanary") != nil {
 			f.Detail += " at the root, only below monitoring, where it is ignored"
@@ -313,10 +313,10 @@ func checkReplication(s *snapshot.Snapshot) []Finding {
 		if ingesters == 0 || ingesters >= factor {
 			continue // with none, Loki is switched off altogether
 		}
-		f := Finding{Status: Warning, Ref: l.text.At(n.Line, n.Column), Detail: fmt.Sprintf("replication_factor is %d and there are %d ingesters (%s): the loss of one stops all writing", factor, ingesters, first.Name()),
+		f := Finding{Status: Warning, Ref: l.text.At(n.Line, n.Column), Detail: fmt.Sprintf("replication_factor is %d, with %s (%s): the loss of one stops all writing", factor, plural(ingesters, "ingester"), first.Name()),
 			Fix: fmt.Sprintf("loki.commonConfig.replication_factor: %d", max(ingesters, 1))}
 		if ingesters < factor/2+1 {
-			f.Status, f.Detail = Error, fmt.Sprintf("replication_factor is %d and there are %d ingesters (%s): every push fails, at least %d are required", factor, ingesters, first.Name(), factor/2+1)
+			f.Status, f.Detail = Error, fmt.Sprintf("replication_factor is %d, with %s (%s): every push fails, at least %d are required", factor, plural(ingesters, "ingester"), first.Name(), factor/2+1)
 			f.Explains = append(complaintsIn("", "replicas"), "LS1003", "LS1005")
 		}
 		out = append(out, f)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"sigs.k8s.io/yaml"
 
@@ -21,16 +22,22 @@ func Plain(_, s string) string { return s }
 // Formats are the values of -o.
 var Formats = []string{"text", "table", "short", "json", "yaml", "junit", "sarif", "github"}
 
-// Write prints the report in a format of Formats.
+// Write prints the report in a format of Formats; nothing is wrapped.
 func Write(w io.Writer, format string, r *doctor.Report, paint Painter) error {
+	return WriteWidth(w, format, r, paint, 0)
+}
+
+// WriteWidth is Write with the texts of text and short wrapped at a width in
+// columns; 0 is without end. What is to be pasted is never wrapped.
+func WriteWidth(w io.Writer, format string, r *doctor.Report, paint Painter, width int) error {
 	if paint == nil {
 		paint = Plain
 	}
 	switch format {
 	case "text":
-		return text(w, r, paint, false)
+		return text(w, r, paint, width, false)
 	case "short":
-		return text(w, r, paint, true)
+		return text(w, r, paint, width, true)
 	case "table":
 		return table(w, r, paint)
 	case "json":
@@ -68,7 +75,7 @@ const indent = "                "
 
 // text prints the findings by category, problems first. short leaves out what
 // is well. What another finding explains is folded under its cause.
-func text(w io.Writer, r *doctor.Report, paint Painter, short bool) error {
+func text(w io.Writer, r *doctor.Report, paint Painter, width int, short bool) error {
 	b := &strings.Builder{}
 	order := make([]int, 0, len(r.Findings))
 	var skipped []int
@@ -98,17 +105,18 @@ func text(w io.Writer, r *doctor.Report, paint Painter, short bool) error {
 		}
 		return rankOf(a) - rankOf(c)
 	})
-	last := ""
+	var last doctor.Finding
 	for _, i := range order {
 		f := &r.Findings[i]
-		if f.Category != last {
-			if last != "" {
+		if f.Category != last.Category {
+			if last.Category != "" {
 				b.WriteByte('\n')
 			}
-			last = f.Category
 			fmt.Fprintln(b, paint("bold", f.Category))
 		}
-		finding(b, r, i, paint)
+		again := f.Code == last.Code && f.Status == last.Status && f.Suppressed == "" && last.Suppressed == ""
+		finding(b, r, i, paint, width, again)
+		last = *f
 	}
 	skips(b, r, skipped, paint)
 	if b.Len() > 0 {
@@ -126,33 +134,92 @@ func rankOf(f *doctor.Finding) int {
 	return rank[f.Status]
 }
 
-func finding(w io.Writer, r *doctor.Report, i int, paint Painter) {
+// finding prints one; again says that its head stands above another one.
+func finding(w io.Writer, r *doctor.Report, i int, paint Painter, width int, again bool) {
 	f := &r.Findings[i]
 	if f.Suppressed != "" {
 		fmt.Fprintf(w, "  %s %s  %s (suppressed: %s)\n", paint("faint", "      "[:5]), f.Code, f.Title, f.Suppressed)
 		return
 	}
-	fmt.Fprintf(w, "  %s %s  %s", paint(string(f.Status), signs[f.Status]), f.Code, f.Title)
-	if f.Detail != "" && f.Status == doctor.OK {
-		fmt.Fprintf(w, " (%s)", f.Detail)
+	if !again {
+		fmt.Fprintf(w, "  %s %s  %s", paint(string(f.Status), signs[f.Status]), f.Code, head(f))
+		if f.Detail != "" && f.Status == doctor.OK {
+			fmt.Fprintf(w, " (%s)", f.Detail)
+		}
+		fmt.Fprintln(w)
 	}
-	fmt.Fprintln(w)
 	if f.Status == doctor.OK {
 		return
 	}
-	detail := strings.ReplaceAll(strings.TrimSpace(f.Detail), "\n", "\n"+indent)
+	// A detail that begins with the path of its place says it twice.
+	detail := strings.TrimSpace(f.Detail)
+	if f.Ref.Path != "" {
+		detail = strings.TrimPrefix(detail, f.Ref.Path+" ")
+	}
 	switch {
 	case f.Object != "" && detail != "":
-		fmt.Fprintf(w, "%s%s: %s\n", indent, f.Object, detail)
-	case f.Object+detail != "":
-		fmt.Fprintf(w, "%s%s%s\n", indent, f.Object, detail)
+		detail = f.Object + ": " + detail
+	case detail == "":
+		detail = f.Object
 	}
+	wrapped(w, detail, width)
 	if f.Fix != "" {
 		fmt.Fprintf(w, "%sfix: %s\n", indent, paint("bold", strings.ReplaceAll(strings.TrimSpace(f.Fix), "\n", "\n"+indent+"     ")))
 	}
 	for _, line := range symptoms(r, i, nil) {
-		fmt.Fprintf(w, "%sexplains %s\n", indent, line)
+		wrapped(w, "explains "+line, width)
 	}
+}
+
+// head is the title, which says what holds when all is well: a problem says
+// that it does not.
+func head(f *doctor.Finding) string {
+	if f.Problem() {
+		return "not so: " + f.Title
+	}
+	return f.Title
+}
+
+// narrowest is the width below which wrapping makes a text worse.
+const narrowest = 60
+
+// wrapped prints a text below a finding, broken between words at a width.
+func wrapped(w io.Writer, text string, width int) {
+	if text == "" {
+		return
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		room := width - len(indent)
+		lead := indent
+		for width >= narrowest && utf8.RuneCountInString(line) > room {
+			at := lastSpace(line, room)
+			if at <= 0 {
+				break
+			}
+			fmt.Fprintf(w, "%s%s\n", lead, line[:at])
+			line, lead, room = line[at+1:], indent+"  ", width-len(indent)-2
+		}
+		fmt.Fprintf(w, "%s%s\n", lead, line)
+	}
+}
+
+// lastSpace is where the last space among the first n characters is, else the
+// first one of all; -1 without any.
+func lastSpace(s string, n int) int {
+	at, count := -1, 0
+	for i, r := range s {
+		if count > n && at >= 0 {
+			break
+		}
+		if r == ' ' {
+			at = i
+			if count > n {
+				break
+			}
+		}
+		count++
+	}
+	return at
 }
 
 // symptoms lists what a finding explains, also over several steps.
@@ -198,6 +265,7 @@ func skips(w *strings.Builder, r *doctor.Report, skipped []int, paint Painter) {
 	}
 	fmt.Fprintln(w, paint("bold", "Not examined"))
 	for _, reason := range reasons {
+		slices.Sort(codes[reason])
 		fmt.Fprintf(w, "  %s %s: %s\n", paint("skip", "skip "), strings.Join(codes[reason], " "), reason)
 	}
 }

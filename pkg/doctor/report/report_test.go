@@ -35,7 +35,7 @@ func sample(t *testing.T) *doctor.Report {
 		"LS0302": {{Status: doctor.None, Detail: "there is nothing to look at"}},
 		"LS0501": {{Status: doctor.Error, Ref: snapshot.Ref{Kind: "ConfigMap", Namespace: "monitoring", Name: "alloy", Path: "data[config.alloy]", Line: 33, Column: 17},
 			Detail: "loki.monitoring.svc does not exist (\"no such host\")\nServices: monitoring-loki", Fix: "use http://monitoring-loki.monitoring.svc:3100/loki/api/v1/push", Patch: "-url = \"http://loki\"\n+url = \"http://monitoring-loki\"\n", Explains: []string{"LS0504", "LS1001"}}},
-		"LS0504": {{Status: doctor.Error, Ref: snapshot.Ref{Kind: "Service", Namespace: "monitoring", Name: "x"}, Detail: "1 endpoints, 0 ready", Fix: "kubectl get pods"}},
+		"LS0504": {{Status: doctor.Error, Ref: snapshot.Ref{Kind: "Service", Namespace: "monitoring", Name: "x"}, Detail: "1 endpoint, 0 ready", Fix: "kubectl get pods"}},
 		"LS0601": {{Status: doctor.Warning, Ref: file, Detail: "moved: 100% <ignored> & gone", Fix: "kubectl apply -f x.yaml"}, {Status: doctor.Info, Detail: "by the way"}},
 		"LS0608": {{Status: doctor.Warning, Ref: snapshot.Ref{File: "values.yaml", Line: 1}, Detail: "frozen", Fix: "later"}},
 		"LS1001": {{Status: doctor.OK, Detail: "after 300ms"}},
@@ -209,5 +209,38 @@ func TestBundle(t *testing.T) {
 	}
 	if want := []string{"logstack-doctor/report.txt", "logstack-doctor/report.json", "logstack-doctor/objects/secrets.yaml"}; !slices.Equal(names, want) {
 		t.Errorf("%v", names)
+	}
+}
+
+// TestWrapped: on a terminal, details are broken between words and stay in their
+// column; what is to be pasted is never broken.
+func TestWrapped(t *testing.T) {
+	r := sample(t)
+	var buf bytes.Buffer
+	if err := WriteWidth(&buf, "text", r, nil, 80); err != nil {
+		t.Fatal(err)
+	}
+	var words, wide []string
+	for line := range strings.Lines(buf.String()) {
+		line = strings.TrimRight(line, "\n")
+		if len([]rune(line)) > 80 && strings.HasPrefix(line, indent) {
+			wide = append(wide, line)
+		}
+		words = append(words, strings.Fields(line)...)
+	}
+	for _, l := range wide {
+		if !strings.HasPrefix(strings.TrimSpace(l), "fix: ") && strings.Count(strings.TrimSpace(l), " ") > 0 {
+			t.Errorf("too wide: %s", l)
+		}
+	}
+	var plain bytes.Buffer
+	if err := Write(&plain, "text", r, nil); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(words, strings.Fields(plain.String())) {
+		t.Error("wrapping changes words")
+	}
+	if plain.Len() >= buf.Len() {
+		t.Error("nothing was wrapped")
 	}
 }

@@ -100,7 +100,7 @@ func (m *Missing) Error() string {
 	case m.Err != nil:
 		return m.Err.Error()
 	}
-	return "not among the files"
+	return "not among the files, and no cluster was asked"
 }
 
 func (m *Missing) Unwrap() error { return m.Err }
