@@ -19,7 +19,8 @@
 // (SOURCE_DATE_EPOCH overrides them), archives are sorted and owned by root, and
 // binaries are built with -trimpath and without VCS stamps.
 //
-// The Krew manifest is krew/.krew.yaml, the template that the release bot of
-// Krew's index reads, filled in here with local digests. It is checked by the
-// rules of Krew's own validation before it is written.
+// The Krew manifest is .krew.yaml, the template that the release bot of Krew's
+// index reads, filled in here with local digests. It is checked by the rules of
+// Krew's own validation (package krew) before it is written. -index also puts it
+// into an index of its own, with the archives at the address of -mirror.
 package main
