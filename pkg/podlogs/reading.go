@@ -66,10 +66,7 @@ func (r *reading) accept(line *rawLine) error {
 		ts = r.lastTS
 		line.ts = ts
 	}
-	meta := labels.EmptyLabels()
-	if line.full > 0 {
-		meta = labels.FromStrings(MetaTruncated, strconv.Itoa(line.full))
-	}
+	meta := r.meta(line)
 	if err := r.store(line, meta); err != nil {
 		return err
 	}
@@ -100,6 +97,14 @@ func (r *reading) store(line *rawLine, meta labels.Labels) error {
 	r.lines++
 	r.bytes += int64(len(line.text))
 	return nil
+}
+
+// meta is the structured metadata of a line.
+func (r *reading) meta(line *rawLine) labels.Labels {
+	if line.full == 0 {
+		return labels.EmptyLabels()
+	}
+	return labels.FromStrings(MetaTruncated, strconv.Itoa(line.full))
 }
 
 // beginning looks at the first line of a run of which nothing is stored: it is

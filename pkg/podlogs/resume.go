@@ -205,6 +205,9 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 		t.noteHead(end, previous)
 	}
 	if err != nil || found {
+		if found && r.start.anchor != r.cur.anchor && r.piece == nil {
+			r.piece = newPiece(0) // carried over: to be known as this run's
+		}
 		t.doubts = 0
 		return end, found, err
 	}
@@ -227,19 +230,30 @@ func (t *target) catchUp(ctx context.Context, v *containerView, r *reading, prev
 		}
 		r.gap = &gap{reason: GapRotatedAway, from: want.ts, container: r.cur.instance}
 		t.gap = r.gap
+		t.sure, t.sureKnown = want, true
 	}
 	t.carry = anchor{}
 	// Nothing of this file is stored, except lines of a group of identical ones
 	// that a rotation went through.
 	skip := finder{want: anchor{ts: want.ts, hash: want.hash, ordinal: seen}}
 	found = seen == 0
+	before := end.head
 	end, err = t.scan(ctx, v, "catchup", &corev1.PodLogOptions{Previous: previous}, func(line *rawLine) error {
+		if before.known() && line.stamped {
+			if t.absent.valid() && !before.begins(line.ts, line.text) {
+				return errRotatedMeanwhile
+			}
+			before = head{}
+		}
 		if !found {
 			found = skip.is(line)
 			return nil
 		}
 		return r.accept(line)
 	})
+	if err != nil {
+		t.absent = anchor{}
+	}
 	if err == nil {
 		r.read = time.Now()
 	}
@@ -278,30 +292,6 @@ func (t *target) sameRun(ctx context.Context, v *containerView, r *reading, prev
 	}
 	r.discard()
 	return errInstanceMoved
-}
-
-// mistaken looks for an anchor, that the previous run's file does not have, in
-// the present run's: that run was then read under the name of the one before.
-// What the previous run wrote was passed over; it is marked as lost.
-func (t *target) mistaken(ctx context.Context, v *containerView, r *reading) (bool, error) {
-	fresh, _ := t.snapshot()
-	a := r.cur.anchor
-	if !fresh.current.exists() || a.ts < fresh.current.started.Add(-time.Second).UnixNano() {
-		return false, nil
-	}
-	f := finder{want: a}
-	found := false
-	_, err := t.scan(ctx, v, "catchup", &corev1.PodLogOptions{SinceTime: sinceAnchor(a)}, func(line *rawLine) error {
-		found = found || line.stamped && f.is(line)
-		return nil
-	})
-	if err != nil || !found {
-		return false, err
-	}
-	lost := r.cur.instance
-	r.cur.position = position{instance: fresh.current.id, restart: fresh.current.restart, anchor: a}
-	r.addGap(gap{reason: GapInstanceLost, from: a.ts, container: lost})
-	return true, r.finishQuietly()
 }
 
 // late says that the file of a run of which nothing is stored may have been

@@ -47,6 +47,10 @@ const (
 // errLagging ends a follow whose lines come late.
 var errLagging = errors.New("the follow is behind: two rotations in that time would lose a file unseen")
 
+// errRotatedMeanwhile ends a read of a file that took the place of the one which
+// was shown to continue what is stored.
+var errRotatedMeanwhile = errors.New("the log was rotated while it was looked at")
+
 // errSkipped ends a follow that went past the file after its own.
 var errSkipped = errors.New("the follow skipped a rotated file")
 
@@ -152,6 +156,7 @@ func (f *follower) handOver(ctx context.Context) error {
 		return errStuck
 	}
 	f.turn.Lock()
+	age := time.Duration(time.Now().UnixNano()-h.ts) - f.s.pace.least
 	fresh := f.r.cur.anchor.valid() && h.ts > f.r.cur.anchor.ts
 	if fresh {
 		f.s.fence = h
@@ -160,7 +165,7 @@ func (f *follower) handOver(ctx context.Context) error {
 	if !fresh {
 		return errStuck // it is the follow's own file
 	}
-	if f.pause(ctx, swapTime) != nil {
+	if f.pause(ctx, min(max(swapTime-age, 0), swapTime)) != nil {
 		return nil //nolint:nilerr // the follow has ended by itself
 	}
 	f.turn.Lock()

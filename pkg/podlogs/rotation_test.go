@@ -82,6 +82,28 @@ func TestBlindKubeletLosesNothing(t *testing.T) {
 	})
 }
 
+// TestRotationWhileHandingOver: the log is rotated again between the look that
+// shows that nothing is missing and the reading.
+func TestRotationWhileHandingOver(t *testing.T) {
+	simulate(t, func(t *testing.T, k *cluster, m *memory) {
+		k.blind = true
+		p := k.addPod("web", "main")
+		k.number(p, "main", 1)
+		c := startCollector(t, k, m)
+		pass(8 * time.Second)
+		k.number(p, "main", 1)
+		pass(10 * time.Millisecond)
+		k.rotate(p, "main")
+		k.number(p, "main", 2)
+		pass(silences[0] + stuckPatience + settle/2)
+		k.rotate(p, "main")
+		k.number(p, "main", 1)
+		pass(30 * time.Second)
+		wantLines(t, m, "web:main", "0/0", "0/1", "<rotated_away>", "0/4")
+		c.stop()
+	})
+}
+
 // TestR2LaggingFollowIsClosed stalls the follow over two rotations. Its lines
 // come late then, and the file between, which the follow would pass over, is a gap.
 func TestR2LaggingFollowIsClosed(t *testing.T) {

@@ -93,6 +93,10 @@ type target struct {
 	fresh   anchor
 	freshAt time.Time
 	absent  anchor
+	// sure is the last line that is this run's beyond doubt, none if no line is,
+	// as far as known: from there on the file was another one's, if at all.
+	sure      anchor
+	sureKnown bool
 	// noSince is set when the container's clock went back: the kubelet would
 	// hide lines older than the anchor.
 	noSince bool
@@ -278,6 +282,7 @@ func (t *target) enter(inst instance) {
 	t.committed = position{instance: inst.id, restart: inst.restart}
 	t.past = anchor{}
 	t.head, t.sinceHead, t.handed, t.fresh, t.absent = head{}, 0, handover{}, anchor{}, anchor{}
+	t.sure, t.sureKnown = anchor{}, true
 	t.noSince, t.tail, t.doubts, t.failures, t.endSeen = false, tailCheck{}, 0, 0, false
 }
 
