@@ -39,6 +39,10 @@
 // question and the reading, at a replica that had nothing of that stream, is left
 // out: it is younger than the answer.
 //
+// Results of metric queries are kept: before a query each peer is asked in which
+// spans of time something has changed since it was asked last ([Store.Refresh]).
+// While one does not answer nothing is kept.
+//
 // # What cannot be reached
 //
 // A replica that does not answer costs its entries, not the answer. The answer

@@ -35,6 +35,7 @@ func (s *Store) Handler() http.Handler {
 	handle("ping", func(*answer, *http.Request) error { return nil })
 	handle("select", s.serveSelect)
 	handle("tail", s.serveTail)
+	handle("changes", s.serveChanges)
 	handle("delete", s.serveDelete)
 	handle("deletes", s.serveDeletes)
 	handle("cancel", s.serveCancel)

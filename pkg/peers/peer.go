@@ -356,6 +356,7 @@ func (b *cancelBody) Close() error {
 
 // warn notes on ctx what is missing because of a peer.
 func (s *Store) warn(ctx context.Context, p *peer, r model.TimeRange, err error) {
+	s.revisions.spoil() // what is computed of this answer must not be kept
 	if text := p.missing(r, err, s.opts.Retention, s.opts.Now()); text != "" {
 		s.metrics.partial.Inc()
 		model.Warn(ctx, text)

@@ -36,9 +36,12 @@ type Local interface {
 	Delete(ctx context.Context, req model.DeleteRequest) (id string, err error)
 	DeleteRequests() []model.DeleteStatus
 	CancelDelete(ctx context.Context, id string, force bool) error
-	// Clock and ChangedSince are those of engine.Reviser.
+	// Clock and ChangedSince are those of engine.Reviser. ChangesSince tells in
+	// which spans of time something has changed, and the clock as it is now; ok is
+	// false when everything may have.
 	Clock() uint64
 	ChangedSince(clock uint64, r model.TimeRange) bool
+	ChangesSince(clock uint64) (now uint64, spans []model.Span, ok bool)
 	// Marks returns the marks with that prefix.
 	Marks(prefix string) map[string][]byte
 }
@@ -126,6 +129,8 @@ type Store struct {
 	peers map[string]*peer
 	span  spanCache
 	leave leaving
+
+	revisions revisions
 
 	receiving sync.Mutex // held while entries of another replica are taken over
 }
@@ -241,16 +246,6 @@ func (s *Store) SelectSplit(ctx context.Context, r model.SelectRequest, n int) (
 		return nil, err
 	}
 	return p.chains(ctx, n), nil
-}
-
-// Clock is that of the local store, see engine.Reviser.
-func (s *Store) Clock() uint64 { return s.local.Clock() }
-
-// ChangedSince is that of the local store while there are no peers. Changes at
-// other replicas are not known here: with peers it is always true, and results
-// of metric queries are computed anew.
-func (s *Store) ChangedSince(clock uint64, r model.TimeRange) bool {
-	return len(s.others()) > 0 || s.local.ChangedSince(clock, r)
 }
 
 // spanCache keeps what Options.Span says for a moment.

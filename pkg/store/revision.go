@@ -237,3 +237,43 @@ func (db *DB) ChangedSince(clock uint64, rng model.TimeRange) bool {
 	defer r.mu.RUnlock()
 	return clock > r.clock || clock < r.base || r.last(c) > clock
 }
+
+// ChangesSince returns in which spans of time entries may have come or gone since
+// the clock was read, and the clock as it is now. It is false when that is not
+// known: then everything may have changed. What the retention hides is not part
+// of it.
+func (db *DB) ChangesSince(clock uint64) (now uint64, spans []model.Span, ok bool) {
+	r := db.revisions
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if clock > r.clock || clock < r.base {
+		return r.clock, nil, false
+	}
+	for i := range r.gone {
+		if g := &r.gone[i]; g.clock > clock {
+			spans = append(spans, model.Span{Min: g.lo, Max: g.hi})
+		}
+	}
+	level := 0
+	for level < len(r.levels) && r.levels[level].emptied {
+		level++
+	}
+	if level == len(r.levels) {
+		return r.clock, nil, false
+	}
+	l := &r.levels[level]
+	for k, at := range l.last {
+		if at > clock {
+			inside := k * l.width
+			if k < 0 { // the piece may begin before the first timestamp
+				inside = (k+1)*l.width - 1
+			}
+			w := window(inside, l.width)
+			spans = append(spans, model.Span{Min: w.lo, Max: w.hi})
+		}
+	}
+	if len(spans) > 0 {
+		spans = joinSpans(spans)
+	}
+	return r.clock, spans, true
+}

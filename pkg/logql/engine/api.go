@@ -30,6 +30,13 @@ type Splitter interface {
 	SelectSplit(ctx context.Context, r model.SelectRequest, n int) ([]model.BatchIterator, error)
 }
 
+// Refresher is what a Reviser implements that has to look for changes: those made
+// before a call of Refresh are known to ChangedSince when it returns. It is called
+// for every query, before anything else.
+type Refresher interface {
+	Refresh(ctx context.Context)
+}
+
 // Tailer hands out entries as they become durable, for Engine.Tail.
 type Tailer interface {
 	Tail(ctx context.Context, r model.TailRequest) (model.BatchIterator, error)

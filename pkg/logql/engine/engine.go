@@ -27,6 +27,7 @@ type Engine struct {
 	spare   *semaphore.Weighted
 	metrics *metrics
 	reviser Reviser      // the querier, nil if it is none
+	refresh Refresher    // the querier, nil if it is none
 	cache   *resultCache // nil if there is none
 	flights flights
 	// sliceWidth is the constant of that name, but for tests.
@@ -38,9 +39,11 @@ func New(q Querier, o Options) *Engine {
 	o = o.withDefaults()
 	m := newMetrics(o.Registerer)
 	reviser, _ := q.(Reviser)
+	refresh, _ := q.(Refresher)
 	return &Engine{
 		metrics:    m,
 		reviser:    reviser,
+		refresh:    refresh,
 		cache:      newResultCache(q, o.CacheBytes, m),
 		querier:    q,
 		opts:       o,

@@ -60,6 +60,9 @@ func (e *Engine) shared(ctx context.Context, p Params, key string, rng model.Tim
 	if err := ctx.Err(); err != nil {
 		return nil, explain(ctx, ctx, err)
 	}
+	if e.refresh != nil {
+		e.refresh.Refresh(ctx)
+	}
 	fs := &e.flights
 	fs.mu.Lock()
 	f, ok := fs.m[key]
