@@ -73,6 +73,9 @@ test-rig: ## Only the tests on the API rig (real API server, fake kubelets)
 test-cluster: ## Only the tests on the real cluster (root, Linux)
 	@OUT=$(OUT) hack/test.sh cluster
 
+soak: ## The long form of the fault tests: random histories, every fault on the API rig, numbered lines on the real cluster
+	@OUT=$(OUT) LOGSTACK_SOAK=1 hack/test.sh soak
+
 race: ## The packages' tests under the race detector
 	go test -race -short ./...
 
@@ -113,4 +116,4 @@ vuln: ## Known vulnerabilities of the dependencies (asks vuln.go.dev)
 clean: ## Remove dist/
 	rm -rf $(OUT)
 
-.PHONY: help build image release demo demo-down cluster cluster-down test test-unit test-clients test-qemu test-rig test-cluster race fuzz bench update check fmt fmt-check vet lint deps-check vuln clean
+.PHONY: help build image release demo demo-down cluster cluster-down test test-unit test-clients test-qemu test-rig test-cluster soak race fuzz bench update check fmt fmt-check vet lint deps-check vuln clean

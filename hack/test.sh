@@ -50,10 +50,24 @@ cluster() {
   hack/e2e.sh
 }
 
+soak() {
+  echo "== random histories of faults in simulated time"
+  go test -count=1 -timeout 60m ./pkg/podlogs -run 'TestRandomFaults|TestDay' -args -seeds 1000
+  echo "== the long form of the tests on the API rig"
+  go -C hack/cluster run . build
+  go -C hack/cluster test -count=1 -timeout 120m ./e2e
+  if [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ]; then
+    echo "== the long form of the tests on the real cluster"
+    LOGSTACK_E2E_SOAK=${LOGSTACK_E2E_SOAK:-10m} hack/e2e.sh -run 'TestEverySequenceNumberOnce|TestNode'
+  else
+    not_run+=("the real cluster: needs Linux and root")
+  fi
+}
+
 case $what in
   all) unit; clients; qemu; rig; cluster ;;
-  unit|clients|qemu|rig|cluster) $what ;;
-  *) echo "usage: $0 all|unit|clients|qemu|rig|cluster" >&2; exit 2 ;;
+  unit|clients|qemu|rig|cluster|soak) $what ;;
+  *) echo "usage: $0 all|unit|clients|qemu|rig|cluster|soak" >&2; exit 2 ;;
 esac
 
 for line in "${not_run[@]+"${not_run[@]}"}"; do

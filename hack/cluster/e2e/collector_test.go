@@ -34,6 +34,7 @@ type collector struct {
 	cmd        *exec.Cmd
 	exited     chan error
 	address    string
+	started    time.Time
 	log        *os.File
 }
 
@@ -103,6 +104,7 @@ func (c *collector) start() {
 	}, c.args...)
 	c.cmd = exec.Command(collectorBinary, args...)
 	c.cmd.Stdout, c.cmd.Stderr = c.log, c.log
+	c.started = time.Now()
 	if err := c.cmd.Start(); err != nil {
 		c.t.Fatal(err)
 	}

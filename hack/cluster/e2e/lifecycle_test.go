@@ -12,7 +12,8 @@ import (
 
 // F10: a container crashes every two seconds, with its last words written right
 // before; every instance is read to its end.
-func TestContainerRestarts(t *testing.T) {
+func TestF10ContainerRestarts(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, 1, lines.Plain)
 	l := s.loggers[0]
 	l.write(1)
@@ -27,7 +28,8 @@ func TestContainerRestarts(t *testing.T) {
 }
 
 // F10: a crash loop faster than anyone can read; what is lost is inside a gap.
-func TestFastCrashLoop(t *testing.T) {
+func TestF10CrashLoop(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, 1, lines.Plain)
 	l := s.loggers[0]
 	for range times(20, 10) {
@@ -41,7 +43,8 @@ func TestFastCrashLoop(t *testing.T) {
 
 // In back-off the dead instance is served as the current one: it must not be
 // read twice when the next one starts.
-func TestBackOff(t *testing.T) {
+func TestF10BackOff(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, 1, lines.Plain)
 	l := s.loggers[0]
 	for range 3 {
@@ -58,7 +61,8 @@ func TestBackOff(t *testing.T) {
 
 // Restarts while the collector is down: the previous instance is fetched, those
 // before it are a gap.
-func TestRestartsDuringDowntime(t *testing.T) {
+func TestF10RestartsDuringDowntime(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, 2, lines.Plain)
 	one, many := s.loggers[0], s.loggers[1]
 	s.write(50)
@@ -87,7 +91,8 @@ func TestRestartsDuringDowntime(t *testing.T) {
 
 // F12: a pod is deleted as a kubelet does it; its last lines come right before.
 // Half a second passes between the end of the container and that of the pod.
-func TestPodDeleted(t *testing.T) {
+func TestF12PodDeleted(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, 3, lines.Plain)
 	s.write(50)
 	s.awaitAll()
@@ -101,7 +106,8 @@ func TestPodDeleted(t *testing.T) {
 }
 
 // F12: the object vanishes at once; an open stream goes on.
-func TestPodForceDeleted(t *testing.T) {
+func TestF12ForceDeleted(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, 1, lines.Plain)
 	l := s.loggers[0]
 	l.write(50)
@@ -113,7 +119,8 @@ func TestPodForceDeleted(t *testing.T) {
 }
 
 // F12: a StatefulSet's pod comes back under its name; the two must not mix.
-func TestSameNameNewUID(t *testing.T) {
+func TestF12SameNameNewUID(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, 1, lines.Plain)
 	for range 3 {
 		l := s.loggers[len(s.loggers)-1]
@@ -131,9 +138,10 @@ func TestSameNameNewUID(t *testing.T) {
 }
 
 // F11: jobs that live for a moment; each is read or marked.
-func TestShortJobs(t *testing.T) {
+func TestF11ShortJobs(t *testing.T) {
+	t.Parallel()
 	s := &scene{t: t, node: newNode(t)}
-	s.c = newCollector(t, "")
+	s.c = newCollector(t, "", "--namespace="+namespaceOf(t))
 	for i := range times(20, 8) {
 		pod := addPod(t, s.node, rig.PodSpec{Name: fmt.Sprintf("job-%d", i), RestartPolicy: "Never"})
 		l := newLogger(t, pod, "app", lines.Plain)
@@ -150,7 +158,8 @@ func TestShortJobs(t *testing.T) {
 }
 
 // F13: every kind of container is collected, with its own labels.
-func TestKindsOfContainers(t *testing.T) {
+func TestF13KindsOfContainers(t *testing.T) {
+	t.Parallel()
 	s := &scene{t: t, node: newNode(t)}
 	pod := addPod(t, s.node, rig.PodSpec{
 		Init: []string{"init"}, Sidecars: []string{"proxy"}, Containers: []string{"app", "helper"}, Ephemeral: []string{"debug"},
@@ -165,7 +174,7 @@ func TestKindsOfContainers(t *testing.T) {
 		}
 		s.loggers = append(s.loggers, l)
 	}
-	s.c = newCollector(t, "")
+	s.c = newCollector(t, "", "--namespace="+namespaceOf(t))
 	s.verify()
 	got, err := s.c.queryAll(fmt.Sprintf("{job=\"kubernetes-pods\", namespace=%q}", pod.Namespace))
 	must(t, err)
@@ -184,7 +193,8 @@ func TestKindsOfContainers(t *testing.T) {
 }
 
 // F14: lines in pieces, with cuts in the middle of them: one entry per line.
-func TestPartialLines(t *testing.T) {
+func TestF14PartialLines(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, 1, lines.Plain)
 	l := s.loggers[0]
 	l.write(5)
@@ -212,7 +222,8 @@ func TestPartialLines(t *testing.T) {
 }
 
 // A line that is not ended when its container dies is still a line.
-func TestUnterminatedLastLine(t *testing.T) {
+func TestF14UnterminatedLastLine(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, 1, lines.Plain)
 	l := s.loggers[0]
 	l.write(5)
@@ -227,7 +238,8 @@ func TestUnterminatedLastLine(t *testing.T) {
 
 // F16: thousands of lines with one timestamp, as CRI-O writes them, across
 // reconnects, and lines that are the same in every byte.
-func TestEqualTimestamps(t *testing.T) {
+func TestF16EqualTimestamps(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, 1, lines.Plain)
 	l := s.loggers[0]
 	at := time.Now().UTC()
@@ -247,10 +259,11 @@ func TestEqualTimestamps(t *testing.T) {
 	s.verify()
 }
 
-func TestIdenticalLines(t *testing.T) {
+func TestF16IdenticalLines(t *testing.T) {
+	t.Parallel()
 	s := &scene{t: t, node: newNode(t)}
 	pod := addPod(t, s.node, rig.PodSpec{})
-	s.c = newCollector(t, "")
+	s.c = newCollector(t, "", "--namespace="+namespaceOf(t))
 	at := time.Now().UTC()
 	const line = "the very same words"
 	total := 0
@@ -280,7 +293,8 @@ func TestIdenticalLines(t *testing.T) {
 }
 
 // F17: the node's clock steps back and forth, and is in another zone.
-func TestClockSteps(t *testing.T) {
+func TestF17ClockSteps(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, 1, lines.Plain)
 	l := s.loggers[0]
 	zone := time.FixedZone("IST", 5*3600+1800)
@@ -305,10 +319,11 @@ func TestClockSteps(t *testing.T) {
 }
 
 // F28: content that tries to look like something else arrives as it was.
-func TestHostileContent(t *testing.T) {
+func TestF28HostileContent(t *testing.T) {
+	t.Parallel()
 	s := &scene{t: t, node: newNode(t)}
 	pod := addPod(t, s.node, rig.PodSpec{})
-	s.c = newCollector(t, "")
+	s.c = newCollector(t, "", "--namespace="+namespaceOf(t))
 	want := []string{
 		"", " ", "\t", "2026-01-01T00:00:00.000000000Z faked", "2026-01-01T00:00:00Z stdout F faked",
 		"unable to retrieve container logs for containerd://abc", "failed to create fsnotify watcher: too many open files",

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http"
 	"os"
@@ -39,6 +40,11 @@ func run(m *testing.M) int {
 	defer cancel()
 	collectorBinary = filepath.Join(dir, "collector")
 	if err := errors.Join(buildCollector(ctx), startRig(ctx, dir)); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	// Scenes mostly wait, each on a node and with a collector of its own.
+	if err := flag.Set("test.parallel", "4"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}

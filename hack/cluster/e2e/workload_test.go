@@ -157,6 +157,7 @@ type scene struct {
 	node    *rig.Node
 	c       *collector
 	loggers []*logger
+	frozen  bool // a connection to the API server is
 }
 
 func newNode(t *testing.T) *rig.Node {
@@ -214,7 +215,7 @@ func newScene(t *testing.T, pods int, mix lines.Mix) *scene {
 		pod := addPod(t, s.node, rig.PodSpec{Name: fmt.Sprintf("web-%d", i)})
 		s.loggers = append(s.loggers, newLogger(t, pod, "app", mix))
 	}
-	s.c = newCollector(t, "")
+	s.c = newCollector(t, "", "--namespace="+namespaceOf(t))
 	return s
 }
 
@@ -257,6 +258,7 @@ func (s *scene) verify() {
 				s.t.Errorf("%s:\n%s", l.selector(), rep)
 			}
 		}
+		s.checkFootprint()
 		s.c.stop()
 		s.c.start()
 	}

@@ -12,6 +12,7 @@ type faults struct {
 	badCertificate bool
 	amnesia        bool
 	runtimeDown    bool
+	blind          bool
 	noLogs         bool
 	failStatus     int
 	failText       string
@@ -31,6 +32,8 @@ type InBand struct {
 	AfterBytes int64
 	// Container restricts the fault to containers of this name.
 	Container string
+	// Follow restricts the fault to requests with follow=true.
+	Follow bool
 	// Times is how many answers end with the text before the fault is over; 0
 	// means every one until [Kubelet.Heal]. Answers that are under way together
 	// may make it one more.
@@ -88,6 +91,20 @@ func (k *Kubelet) SetRuntimeDown(on bool) {
 	k.faults.runtimeDown = on
 }
 
+// SetBlind makes new follows miss every rotation, as those of kubelets before 1.29
+// do: they watch the file and not its directory (kubernetes/kubernetes#115702).
+func (k *Kubelet) SetBlind(on bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.faults.blind = on
+}
+
+func (k *Kubelet) isBlind() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.faults.blind
+}
+
 // Heal removes every fault; it does not start a stopped kubelet.
 func (k *Kubelet) Heal() {
 	k.mu.Lock()
@@ -100,7 +117,7 @@ func (k *Kubelet) Heal() {
 }
 
 // admit finds the pod and applies the faults and the kubelet's 404 rules.
-func (k *Kubelet) admit(namespace, name, container string) (*Pod, verdict) {
+func (k *Kubelet) admit(namespace, name, container string, follow bool) (*Pod, verdict) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	f := &k.faults
@@ -118,7 +135,7 @@ func (k *Kubelet) admit(namespace, name, container string) (*Pod, verdict) {
 		return nil, verdict{status: http.StatusNotFound, err: fmt.Errorf("container %q not found in pod %q", container, name)}
 	}
 	for _, ib := range f.inBand {
-		if ib.Container != "" && ib.Container != container || ib.Times > 0 && ib.fired >= ib.Times {
+		if ib.Container != "" && ib.Container != container || ib.Follow && !follow || ib.Times > 0 && ib.fired >= ib.Times {
 			continue
 		}
 		return pod, verdict{inBand: ib}

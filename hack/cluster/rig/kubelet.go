@@ -11,6 +11,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -209,7 +211,7 @@ func (k *Kubelet) containerLogs(w http.ResponseWriter, req *http.Request) {
 		writeError(w, status, err)
 		return
 	}
-	pod, verdict := k.admit(req.PathValue("namespace"), req.PathValue("pod"), container)
+	pod, verdict := k.admit(req.PathValue("namespace"), req.PathValue("pod"), container, opts.Follow)
 	if verdict.err != nil {
 		writeError(w, verdict.status, verdict.err)
 		return
@@ -262,7 +264,29 @@ func (k *Kubelet) stream(ctx context.Context, pod *Pod, container string, opts *
 	if opts.SinceTime != nil && opts.SinceTime.After(ropts.Since) {
 		ropts.Since = opts.SinceTime.Time
 	}
-	return logs.ReadLogs(ctx, resp.GetStatus().GetLogPath(), id, ropts, rt, out, out)
+	path := resp.GetStatus().GetLogPath()
+	if opts.Follow && k.isBlind() {
+		dir, alone, err := linkAlone(path)
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		path = alone
+	}
+	return logs.ReadLogs(ctx, path, id, ropts, rt, out, out)
+}
+
+// linkAlone gives a file a second name in a directory of its own, where no
+// rotation is ever seen.
+func linkAlone(path string) (dir, alone string, err error) {
+	if dir, err = os.MkdirTemp(filepath.Dir(path), "alone"); err != nil {
+		return "", "", err
+	}
+	alone = filepath.Join(dir, filepath.Base(path))
+	if err = os.Link(path, alone); err != nil {
+		os.RemoveAll(dir)
+	}
+	return dir, alone, err
 }
 
 // writeError is what go-restful's Response.WriteError does.
