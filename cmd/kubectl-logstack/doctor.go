@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -120,7 +121,7 @@ func completeDoctor(cmd *cobra.Command) {
 	}
 	for flag, words := range map[string][]string{
 		"output": printing.Formats, "fail-on": {"error", "warning", "info", "none"}, "explain": codes,
-		"only": slices.Concat(doctor.Slugs(), codes), "skip": slices.Concat(doctor.Slugs(), codes),
+		"chart": doctor.FamiliarCharts(), "only": slices.Concat(doctor.Slugs(), codes), "skip": slices.Concat(doctor.Slugs(), codes),
 	} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
 	}
@@ -135,7 +136,9 @@ func newDoctorListCmd(a *app) *cobra.Command {
 		Args: noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			var rows [][]string
-			for _, c := range doctor.Checks() {
+			all := doctor.Checks()
+			slices.SortFunc(all, func(a, b doctor.Check) int { return strings.Compare(a.Code, b.Code) })
+			for _, c := range all {
 				rows = append(rows, []string{c.Code, string(c.Severity), c.Category, c.Title})
 			}
 			return output.Table(a.Out, []string{"CODE", "SEVERITY", "CATEGORY", "HOLDS WHEN ALL IS WELL"}, rows)
@@ -204,6 +207,9 @@ func (f *doctorFlags) options() (doctor.RunOptions, error) {
 	return o, nil
 }
 
+// lineWord is how a mistake in the file says its line.
+var lineWord = regexp.MustCompile(`(?m)(^)(?:\S+: )?line (\d+):`)
+
 func readSuppressions(name string) ([]doctor.Suppression, error) {
 	text, err := os.ReadFile(cmpOr(name, doctor.SuppressionsFile))
 	switch {
@@ -214,7 +220,9 @@ func readSuppressions(name string) ([]doctor.Suppression, error) {
 	}
 	all, err := doctor.ParseSuppressions(text)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", cmpOr(name, doctor.SuppressionsFile), err)
+		// Each mistake with its place, as compilers write it.
+		file := cmpOr(name, doctor.SuppressionsFile)
+		return nil, errors.New(lineWord.ReplaceAllString(file+": "+err.Error(), "${1}"+strings.ReplaceAll(file, "$", "$$")+":${2}:"))
 	}
 	return all, nil
 }

@@ -68,6 +68,35 @@ func TestDoctorEndedSuppression(t *testing.T) {
 	}
 }
 
+// TestDoctorBadSuppressions: every mistake with its place.
+func TestDoctorBadSuppressions(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "s.yaml")
+	if err := os.WriteFile(file, []byte("suppressions:\n  - code: LS0608\n  - {code: LS9999, reason: x}\n  - {cod: LS0601, reason: y}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, _, stderr := doctorOn(t, "x.alloy", "loki.write \"d\" {\n", "--suppressions", file)
+	for _, want := range []string{file + ":2: a reason is required", file + ":3: code: \"LS9999\" is no check", file + ":4: unknown key \"cod\"; did you mean code?"} {
+		if code != exitUsage || !strings.Contains(stderr, want) {
+			t.Errorf("exit code %d, no %q: %s", code, want, stderr)
+		}
+	}
+}
+
+// TestDoctorNearest: what is meant by a wrong code, word or category.
+func TestDoctorNearest(t *testing.T) {
+	for want, args := range map[string][]string{
+		"did you mean LS0515 (":   {"--explain", "LS0516"},
+		"did you mean LS0705 (":   {"--explain", "ls705"},
+		"did you mean LS0305 (":   {"--explain", "podsecurity"},
+		"did you mean grafana?":   {"--only", "graphana", "-f", "x.yaml"},
+		"there is no check \"x\"": {"--explain", "x"},
+	} {
+		if code, _, stderr := doctorRun(t, args...); code != exitUsage || !strings.Contains(stderr, want) {
+			t.Errorf("%v: exit code %d: %s", args, code, stderr)
+		}
+	}
+}
+
 // TestDoctorNothingExamined: that is no good news.
 func TestDoctorNothingExamined(t *testing.T) {
 	dir := t.TempDir()
@@ -82,7 +111,7 @@ func TestDoctorNothingExamined(t *testing.T) {
 
 // TestDoctorCompletion offers words, and no files.
 func TestDoctorCompletion(t *testing.T) {
-	for flag, want := range map[string]string{"-o": "sarif", "--only": "grafana", "--skip": "LS0501", "--explain": "LS0705\t", "--fail-on": "warning"} {
+	for flag, want := range map[string]string{"-o": "sarif", "--only": "grafana", "--skip": "LS0501", "--explain": "LS0705\t", "--fail-on": "warning", "--chart": "loki"} {
 		var out bytes.Buffer
 		run([]string{"__complete", "doctor", flag, ""}, genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &bytes.Buffer{}})
 		if !strings.Contains(out.String(), want) || !strings.Contains(out.String(), ":4") {

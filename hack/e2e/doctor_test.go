@@ -3,14 +3,22 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/rest"
+	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor"
 	"github.com/logstack-dev/kubectl-logstack/pkg/doctor/snapshot"
@@ -51,8 +59,18 @@ func TestDoctorStory(t *testing.T) {
 		}
 	}
 
+	t.Run("from inside", func(t *testing.T) {
+		probed := story.doctor(t, "--probe", "--probe-image", collectorImage, "--only", "LS0515")
+		place := "configmap/monitoring/monitoring-alloy data[config.alloy]:" + lineOf(story.alloy, "http://")
+		probed.want(t, "LS0515", doctor.Error, place, "from namespace monitoring, http://loki.monitoring.svc.cluster.local:3100/ready: no such host (dns)")
+		if left := mustKubectl(t, "", "get", "pods", "-A", "-l", "app.kubernetes.io/name=logstack-probe", "-o", "name"); strings.TrimSpace(left) != "" {
+			t.Errorf("left: %s", left)
+		}
+	})
+
 	t.Run("values that moved", func(t *testing.T) {
-		f := r.want(t, "LS0601", doctor.Error, "release/monitoring/monitoring monitoring.lokiCanary", "6.0.0")
+		place := "release/monitoring/monitoring monitoring.lokiCanary (line " + valuesLine(t, values, "  lokiCanary:") + " of helm get values monitoring -n monitoring)"
+		f := r.want(t, "LS0601", doctor.Error, place, "6.0.0")
 		canary := r.want(t, "LS0405", doctor.Warning, "daemonset/monitoring/loki-canary", "")
 		r.explained(t, canary, f)
 		caches := r.want(t, "LS0605", doctor.Warning, "release/monitoring/monitoring", "chunksCache")
@@ -131,6 +149,62 @@ func TestDoctorStory(t *testing.T) {
 	}
 	if r.ExitCode != doctor.ExitOK {
 		t.Errorf("exit code %d after all fixes", r.ExitCode)
+	}
+}
+
+// TestDoctorFlow follows a line through our own stack: it arrives, each step of
+// its way has a time, and nothing else of the log flow is wrong.
+func TestDoctorFlow(t *testing.T) {
+	mustPlugin(t, "install", "--image", collectorImage)
+	r := (&story{}).doctor(t, "--only", "flow,time,storage,LS0715")
+	t.Log(r.Summary)
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		if f.Status != doctor.None {
+			t.Logf("%s %s %s %s", f.Code, f.Status, f.Object, f.Detail)
+		}
+		if f.Code == "LS1001" && !regexp.MustCompile(`^after \S+: written \S+ → read \S+ → stored \S+ → queryable \S+$`).MatchString(f.Detail) {
+			t.Errorf("LS1001 %s: %s", f.Status, f.Detail)
+		}
+		if f.Status == doctor.Error {
+			t.Errorf("%s: %s", f.Code, f.Detail)
+		}
+	}
+}
+
+// maxCalls is what a whole run may ask of the API server.
+const maxCalls = 100
+
+// TestDoctorCalls counts the requests of a whole run on a cluster whose
+// collector answers.
+func TestDoctorCalls(t *testing.T) {
+	mustPlugin(t, "install", "--image", collectorImage)
+	flags := genericclioptions.NewConfigFlags(true)
+	config, err := flags.ToRESTConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport, err := rest.TransportFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := url.Parse(config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var calls atomic.Int32
+	proxy := &httputil.ReverseProxy{Transport: transport, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) }}
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		calls.Add(1)
+		t.Logf("%s %s", r.Method, r.URL.Path)
+		proxy.ServeHTTP(w, r)
+	}))
+	defer api.Close()
+	started := time.Now()
+	r := (&story{}).doctor(t, "--server", api.URL)
+	t.Logf("%d calls in %s: %s", calls.Load(), time.Since(started).Round(time.Millisecond), r.Summary)
+	if n := calls.Load(); n >= maxCalls {
+		t.Errorf("%d calls, want less than %d", n, maxCalls)
 	}
 }
 
@@ -305,6 +379,21 @@ func (r *report) green(t *testing.T, codes ...string) {
 func lineOf(text, word string) string {
 	before, _, _ := strings.Cut(text, word)
 	return fmt.Sprintf("%d:", 1+strings.Count(before, "\n"))
+}
+
+// valuesLine is the number of the line that begins with a key in what helm get
+// values prints of these values.
+func valuesLine(t *testing.T, values, key string) string {
+	t.Helper()
+	var config map[string]any
+	if err := yaml.Unmarshal([]byte(values), &config); err != nil {
+		t.Fatal(err)
+	}
+	text, err := sigsyaml.Marshal(config) // as Helm does
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(lineOf("USER-SUPPLIED VALUES:\n"+string(text), key), ":")
 }
 
 func firstURL(t *testing.T, fix string) string {

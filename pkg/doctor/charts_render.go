@@ -92,27 +92,16 @@ func deploymentMode(c chartCtx) []Finding {
 			Fix:    "deploymentMode: " + single + " (known: " + strings.Join(modes, ", ") + ")"}
 		if mode == "Monolithic" {
 			f.Detail += " (it is only known to grafana-community/loki from 12.0.0 on)"
-			f.Patch = c.movePatchScalar("deploymentMode", single)
+			f.Patch = c.setPatch("deploymentMode", single, "!!str")
 		}
 		return []Finding{f}
 	}
 	if mode == "SimpleScalable" && !l.scalable() && l.replicas("singleBinary") > 0 {
 		return []Finding{{Status: Error, Ref: ref, Explains: explains,
 			Detail: fmt.Sprintf("%s is in mode SimpleScalable (%s) with read, write and backend.replicas 0: the release renders no Loki at all", c.title(), map[bool]string{true: "set", false: "the default"}[set]),
-			Fix:    "deploymentMode: " + single, Patch: c.movePatchScalar("deploymentMode", single)}}
+			Fix:    "deploymentMode: " + single, Patch: c.setPatch("deploymentMode", single, "!!str")}}
 	}
 	return nil
-}
-
-// movePatchScalar is a diff that sets one value.
-func (c chartCtx) movePatchScalar(path, value string) string {
-	var b strings.Builder
-	b.WriteString("# values of " + c.r.Title() + "\n")
-	if n := c.r.Value(split(path)...); n != nil {
-		writeDiff(&b, "-", nest(path, n))
-	}
-	writeDiff(&b, "+", nest(path, &yaml.Node{Kind: yaml.ScalarNode, Value: value}))
-	return b.String()
 }
 
 // renderRule is one `fail` of the chart's validate.yaml.

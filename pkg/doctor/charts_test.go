@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -65,4 +66,31 @@ spec:
 		{name: "same", code: "LS0612", build: build("deployed", nil, gateway, live("nginx:1.29", 1))},
 		{name: "scaled and patched", code: "LS0612", expect: []expectation{{"LS0612", Warning, "spec.replicas is 3"}, {"LS0612", Warning, "nginx:1.30"}}, build: build("deployed", nil, gateway, live("nginx:1.30", 3))},
 	}
+}
+
+// TestPatchOfHelmRelease: a change of values that stand in a HelmRelease is
+// printed where they stand.
+func TestPatchOfHelmRelease(t *testing.T) {
+	r := examineFiles(t, header{}, map[string]string{"hr.yaml": `apiVersion: helm.toolkit.fluxcd.io/v2
+kind: HelmRelease
+metadata: {name: loki, namespace: monitoring}
+spec:
+  chart: {spec: {chart: loki, version: 6.55.0, sourceRef: {kind: HelmRepository, name: grafana}}}
+  values:
+    monitoring: {lokiCanary: {enabled: false}}
+    test: {enabled: false}
+`})
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		if f.Code != "LS0601" || f.Status != Error {
+			continue
+		}
+		_, patch, _ := strings.Cut(f.Patch, "\n")
+		want := " spec:\n   values:\n-    monitoring:\n-        lokiCanary:\n-            enabled: false\n+    lokiCanary:\n+        enabled: false\n"
+		if patch != want {
+			t.Errorf("%s\nwant\n%s", patch, want)
+		}
+		return
+	}
+	t.Errorf("LS0601 was not found: %+v", r.Findings)
 }

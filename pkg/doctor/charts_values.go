@@ -97,17 +97,48 @@ func (c chartCtx) movePatch(f data.Fact) string {
 	if n == nil || len(f.To) != 1 || strings.ContainsAny(f.To[0], " []/:<>(){}") {
 		return ""
 	}
-	var b strings.Builder
-	b.WriteString("# values of " + c.r.Title() + orElse(" ("+c.r.Ref(split(f.Path)...).String()+")", "") + "\n")
-	writeDiff(&b, "-", nest(f.Path, n))
 	add := nest(f.To[0], n)
 	if f.To[0] == "lokiCanary" && c.r.String("test", "enabled") != "false" {
 		if e := snapshot.Lookup(n, "enabled"); e != nil && e.Value == "false" {
 			add.Content = append(add.Content, nest("test.enabled", &yaml.Node{Kind: yaml.ScalarNode, Value: "false", Tag: "!!bool"}).Content...)
 		}
 	}
-	writeDiff(&b, "+", add)
+	return c.diff(c.r.Ref(split(f.Path)...), nest(f.Path, n), add)
+}
+
+// diff is a change of the release's values where they are written: in a values
+// file, or inside of the HelmRelease or Application that holds them. remove may
+// be nil.
+func (c chartCtx) diff(at snapshot.Ref, remove, add *yaml.Node) string {
+	var b strings.Builder
+	b.WriteString("# values of " + c.r.Title())
+	if place := at.String(); place != "" {
+		b.WriteString(" (" + place + ")")
+	}
+	b.WriteByte('\n')
+	below := c.r.Ref().Path
+	indent := ""
+	switch {
+	case c.r.Origin == snapshot.FromFlux && below == "spec.values":
+		b.WriteString(" spec:\n   values:\n")
+		indent = "    "
+	case c.r.Origin == snapshot.FromArgo && below != "":
+		b.WriteString("# below " + below + "\n")
+	}
+	if remove != nil {
+		writeDiff(&b, "-"+indent, remove)
+	}
+	writeDiff(&b, "+"+indent, add)
 	return b.String()
+}
+
+// setPatch is a diff that sets one value; tag is its type in YAML.
+func (c chartCtx) setPatch(path, value, tag string) string {
+	var old *yaml.Node
+	if n := c.r.Value(split(path)...); n != nil {
+		old = nest(path, n)
+	}
+	return c.diff(c.r.Ref(split(path)...), old, nest(path, &yaml.Node{Kind: yaml.ScalarNode, Value: value, Tag: tag}))
 }
 
 // nest puts a tree below a path.
@@ -428,10 +459,7 @@ func patchFor(c chartCtx, status Status, root string) string {
 	if status != Warning {
 		return ""
 	}
-	var b strings.Builder
-	b.WriteString("# values of " + c.r.Title() + "\n")
-	writeDiff(&b, "+", nest(root+".enabled", &yaml.Node{Kind: yaml.ScalarNode, Value: "false", Tag: "!!bool"}))
-	return b.String()
+	return c.setPatch(root+".enabled", "false", "!!bool")
 }
 
 func cacheName(root string) string {

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
@@ -189,7 +188,7 @@ func unmountedPaths(c collectorCtx) []Finding {
 				if c.Release != nil {
 					f.Ref = c.Release.Ref("alloy", "mounts", "varlog")
 					f.Detail += ": alloy.mounts.varlog is " + c.Release.Effective("false", "alloy", "mounts", "varlog")
-					f.Patch = chartCtx{r: c.Release}.movePatchScalarIn("alloy.mounts.varlog", "true")
+					f.Patch = chartCtx{r: c.Release}.setPatch("alloy.mounts.varlog", "true", "!!bool")
 				}
 			}
 			out = append(out, f)
@@ -197,17 +196,6 @@ func unmountedPaths(c collectorCtx) []Finding {
 		}
 	}
 	return out
-}
-
-// movePatchScalarIn is a diff that sets one boolean.
-func (c chartCtx) movePatchScalarIn(p, value string) string {
-	var b strings.Builder
-	b.WriteString("# values of " + c.r.Title() + "\n")
-	if n := c.r.Value(split(p)...); n != nil {
-		writeDiff(&b, "-", nest(p, n))
-	}
-	writeDiff(&b, "+", nest(p, &yaml.Node{Kind: yaml.ScalarNode, Value: value, Tag: "!!bool"}))
-	return b.String()
 }
 
 // literalDir is the part of a pattern before its first special character.

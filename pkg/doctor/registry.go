@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/agnivade/levenshtein"
@@ -58,17 +59,39 @@ func Retired(code string) (why string, was bool) {
 	return why, was
 }
 
-// NearestCode is the code that a wrong one most likely means, with its title:
-// the first that differs in one character; "" when none does.
+// NearestCode is the check that a wrong code most likely means, with its title:
+// the one with the nearest number among those that differ in one or two
+// characters. For a word, it is the first one whose title has it. "" when none
+// comes close.
 func NearestCode(word string) string {
 	word = strings.ToUpper(strings.TrimSpace(word))
-	best, least := "", 2
+	if len(word) < 3 {
+		return ""
+	}
+	best, least := "", 0
 	for _, c := range Checks() {
-		if d := levenshtein.ComputeDistance(word, c.Code); d < least {
+		d := levenshtein.ComputeDistance(word, c.Code)
+		if d > 2 {
+			if best == "" && strings.Contains(strings.ToUpper(c.Title), word) {
+				best, least = c.Code+" ("+c.Title+")", 1<<30
+			}
+			continue
+		}
+		if d = d*10000 + apartCodes(word, c.Code); best == "" || d < least {
 			best, least = c.Code+" ("+c.Title+")", d
 		}
 	}
 	return best
+}
+
+// apartCodes is the distance of two codes as numbers, 0 when one is no code.
+func apartCodes(a, b string) int {
+	x, err1 := strconv.Atoi(strings.TrimPrefix(a, "LS"))
+	y, err2 := strconv.Atoi(strings.TrimPrefix(b, "LS"))
+	if err1 != nil || err2 != nil {
+		return 0
+	}
+	return max(x-y, y-x)
 }
 
 // slugOf is the short name of a check's category, for --only and --skip.
@@ -112,6 +135,9 @@ next:
 			if picks(&all[i], []string{w}) {
 				continue next
 			}
+		}
+		if near := nearest(w, Slugs()); near != "" {
+			return fmt.Errorf("%q is no check; did you mean %s?", w, near)
 		}
 		return fmt.Errorf("%q is no check: give a code (LS0501), the beginning of codes (LS05) or a category (%s)", w, strings.Join(Slugs(), ", "))
 	}
