@@ -56,7 +56,7 @@ func TestFilesComeBack(t *testing.T) {
 		k.mu.Lock()
 		f.fault = func(string) error { return nodefiles.Refused(405) }
 		k.mu.Unlock()
-		pass(30 * time.Second)
+		pass(2 * time.Minute)
 		s := c.Targets()[0]
 		if s.Source != SourceAPI || s.FilesProblem == "" || len(c.Status().Problems) != 1 {
 			t.Errorf("%+v, %q", s, c.Status().Problems)

@@ -35,7 +35,7 @@ func (t *target) read(ctx context.Context, v *containerView, inst instance) erro
 	// A container that writes faster than this reads it is followed at last.
 	for range maxCatchUps {
 		t.setState(StateCatchingUp, "")
-		size, err := t.catchUpOnce(ctx, v)
+		size, err := t.catchUpApart(ctx, v)
 		if err != nil {
 			return err
 		}
@@ -48,6 +48,12 @@ func (t *target) read(ctx context.Context, v *containerView, inst instance) erro
 		return t.follow(ctx, v, inst)
 	}
 	return t.poll(ctx, v, inst)
+}
+
+// catchUpApart is catchUpOnce on a goroutine of its own.
+func (t *target) catchUpApart(ctx context.Context, v *containerView) (size int64, err error) {
+	apart(func() { size, err = t.catchUpOnce(ctx, v) })
+	return size, err
 }
 
 // catchUpOnce reads to the end of the file and returns the bytes that were new.
@@ -311,6 +317,24 @@ func (s *stream) stop(cause error) {
 	<-s.done
 }
 
+// open opens the follow, and makes sure that it is of the run it is for.
+func (f *follower) open() error {
+	s, err := f.t.openFollow(f.r.ctx, f.view, f.r, f.turn)
+	if err != nil {
+		return err
+	}
+	f.s = s
+	if f.r.cur.anchor.valid() {
+		return nil
+	}
+	// Nothing in the stream proves which run it is.
+	if now := f.t.refresh(f.r.ctx, f.view); now.current.id != f.inst.id || f.t.isReplaced() {
+		s.abandon()
+		return errInstanceMoved
+	}
+	return nil
+}
+
 // follow reads the log as it grows, until something happens.
 func (t *target) follow(ctx context.Context, v *containerView, inst instance) error {
 	r := t.newReading(ctx, v)
@@ -318,20 +342,13 @@ func (t *target) follow(ctx context.Context, v *containerView, inst instance) er
 	f := follower{t: t, r: r, view: v, inst: inst, turn: make(turnLock, 1)}
 	t.endSeen = false
 	t.lastData.Store(time.Now().UnixNano()) // idle from now on
-	s, err := t.openFollow(r.ctx, v, r, f.turn)
+	var err error
+	apart(func() { err = f.open() })
 	if err != nil {
 		return err
 	}
-	f.s = s
-	if !r.cur.anchor.valid() {
-		// Nothing in the stream proves which run it is.
-		if now := t.refresh(r.ctx, v); now.current.id != inst.id || t.isReplaced() {
-			s.abandon()
-			return errInstanceMoved
-		}
-	}
 	t.setState(StateFollowing, "")
-	go s.run()
+	go f.s.run()
 	cause := f.watch(r.ctx)
 	f.s.stop(cause)
 	err = f.s.err

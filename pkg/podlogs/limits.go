@@ -69,8 +69,9 @@ type limits struct {
 	nodeBurst   int
 	followCap   int
 	totalFollow int
-	// polled is the number of containers that are polled.
-	polled atomic.Int64
+	// polled is the number of containers that are polled, busy that of those
+	// among them that had something to read the last time.
+	polled, busy atomic.Int64
 
 	mu    sync.Mutex
 	nodes map[string]*nodeLimits
@@ -173,9 +174,22 @@ func (l *limits) admit(ctx context.Context, node string, u urgency) error {
 }
 
 // pollPause is the shortest mean time between two polls of a container with
-// which all that are polled together leave a third of the probes to others.
-func (l *limits) pollPause() time.Duration {
-	return time.Duration(float64(l.polled.Load()) / float64(l.probes.Limit()) * 1.5 * float64(time.Second))
+// which all that are polled together leave a third of the probes to others, and
+// those that have something to read half of the opens.
+func (l *limits) pollPause(busy bool) time.Duration {
+	seconds := 1.5 * float64(l.polled.Load()) / float64(l.probes.Limit())
+	if busy {
+		seconds = 2 * float64(l.busy.Load()) / float64(l.opens.Limit())
+	}
+	return time.Duration(seconds * float64(time.Second))
+}
+
+// setBusy counts a polled container as busy or not, and returns what it is now.
+func (l *limits) setBusy(was, is bool) bool {
+	if was != is {
+		l.busy.Add(map[bool]int64{true: 1, false: -1}[is])
+	}
+	return is
 }
 
 // report tells the node's breaker how a request ended. unreachable means that

@@ -18,9 +18,10 @@ func (t *target) poll(ctx context.Context, v *containerView, inst instance) erro
 	t.setState(StatePolling, "")
 	t.c.limits.polled.Add(1)
 	defer t.c.limits.polled.Add(-1)
-	interval := pollFirst
+	interval, busy := pollFirst, false
+	defer func() { t.c.limits.setBusy(busy, false) }()
 	for {
-		pause := max(interval, t.c.limits.pollPause())
+		pause := max(interval, t.c.limits.pollPause(busy))
 		timer := time.NewTimer(pause*8/10 + rand.N(pause*4/10))
 		select {
 		case <-ctx.Done():
@@ -39,7 +40,12 @@ func (t *target) poll(ctx context.Context, v *containerView, inst instance) erro
 		if t.filesBack(v) {
 			return errChanged
 		}
-		newest, err := t.probeTail(ctx, v, false)
+		if err := t.queue(ctx, v, "probe"); err != nil {
+			return err
+		}
+		var newest *record
+		var err error
+		apart(func() { newest, err = t.probeTail(ctx, v, false) })
 		if err != nil {
 			return err
 		}
@@ -52,11 +58,16 @@ func (t *target) poll(ctx context.Context, v *containerView, inst instance) erro
 		}
 		if newest == nil || newest.open || newest.is(t.position().anchor) || t.tail.settled(*newest, t.position().anchor) {
 			interval = min(interval*3/2, pollMax)
+			busy = t.c.limits.setBusy(busy, false)
 			continue
 		}
 		interval = pollFirst
+		busy = t.c.limits.setBusy(busy, true)
 		before := t.position().anchor
-		if _, err := t.catchUpOnce(ctx, v); err != nil {
+		if err := t.queue(ctx, v, "catchup"); err != nil {
+			return err
+		}
+		if _, err := t.catchUpApart(ctx, v); err != nil {
 			return err
 		}
 		if t.position().anchor == before {

@@ -107,6 +107,8 @@ type target struct {
 	doubts int
 	// failures counts drains in a row that failed for good reasons.
 	failures int
+	// admitted says that the next request has been admitted already.
+	admitted bool
 	// endSeen says that the last follow ended the way it does when the
 	// container has ended.
 	endSeen bool
@@ -230,8 +232,13 @@ func (t *target) step(ctx context.Context, v *containerView) error {
 	if used, err := t.viaFiles(ctx, v, s); used || err != nil {
 		return err
 	}
+	if err := t.queue(ctx, v, "catchup"); err != nil {
+		return err
+	}
 	if s.do == doDrain {
-		return t.drain(ctx, v, s.inst, s.previous)
+		var err error
+		apart(func() { err = t.drain(ctx, v, s.inst, s.previous) })
+		return err
 	}
 	return t.read(ctx, v, s.inst)
 }
@@ -408,6 +415,10 @@ func (t *target) name() string {
 // admit waits until a request for the target's log may be made. Whoever has a
 // time limit starts it afterwards: ten thousand containers wait for minutes.
 func (t *target) admit(ctx context.Context, v *containerView, kind string, o *corev1.PodLogOptions) error {
+	if t.admitted {
+		t.admitted = false
+		return nil
+	}
 	_, deleted := t.snapshot()
 	how := ordinary
 	switch {
@@ -419,6 +430,25 @@ func (t *target) admit(ctx context.Context, v *containerView, kind string, o *co
 		how = probing
 	}
 	return t.c.limits.admit(ctx, v.node, how)
+}
+
+// queue waits for the admission of the next request, where few stack frames do.
+func (t *target) queue(ctx context.Context, v *containerView, kind string) error {
+	err := t.admit(ctx, v, kind, &corev1.PodLogOptions{})
+	t.admitted = err == nil
+	return err
+}
+
+// apart runs f on a goroutine of its own and waits for it. Requests need deep
+// stacks, which do not shrink again all the way: of ten thousand targets, most of
+// which only wait, each would keep 8 KiB and more.
+func apart(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	<-done
 }
 
 // open makes one request for the target's log, which has been admitted.

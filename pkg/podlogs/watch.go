@@ -72,7 +72,9 @@ func (f *follower) watch(ctx context.Context) error {
 		case <-t.back:
 			return errSteppedBack
 		case <-t.changed:
-			if f.complete(ctx) {
+			var complete bool
+			apart(func() { complete = f.complete(ctx) })
+			if complete {
 				return errComplete
 			}
 			if d := f.statusChanged(deadline); d != deadline {
@@ -96,17 +98,21 @@ func (f *follower) watch(ctx context.Context) error {
 			f.silences = f.schedule()
 		}
 		if !now.Before(renew) {
-			if f.renew(ctx) {
+			var renewed bool
+			apart(func() { renewed = f.renew(ctx) })
+			if renewed {
 				renew = now.Add(renewAfter + rand.N(renewJitter))
 			} else {
 				renew = now.Add(5*time.Minute + rand.N(time.Minute))
 			}
 		} else if !headDue.IsZero() && !now.Before(headDue) && f.due() {
-			f.checkHead(ctx)
+			apart(func() { f.checkHead(ctx) })
 			headDue = now.Add(headInterval)
 		} else if due := silent.Add(f.silence(probes)); !now.Before(due) {
 			probes++
-			if err := f.probe(ctx); err != nil {
+			var err error
+			apart(func() { err = f.probe(ctx) })
+			if err != nil {
 				return err
 			}
 		}
