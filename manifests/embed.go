@@ -13,6 +13,6 @@ var Files embed.FS
 // Order lists the files in the order in which they are applied: what others
 // need first. Rules for alerts (alerts.yaml) come after them.
 var Order = []string{
-	"namespace.yaml", "rbac.yaml", "networkpolicy.yaml", "service.yaml", "limits.yaml", "statefulset.yaml",
+	"namespace.yaml", "rbac.yaml", "node-files.yaml", "replicas.yaml", "networkpolicy.yaml", "service.yaml", "limits.yaml", "statefulset.yaml",
 	"servicemonitor.yaml", "grafana-datasource.yaml",
 }

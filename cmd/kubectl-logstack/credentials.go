@@ -25,6 +25,12 @@ func connectOurs(ctx context.Context, c *kube.Client, namespace string) (*kube.C
 	if err != nil {
 		return nil, err
 	}
+	withCredentials(conn, c, namespace)
+	return conn, nil
+}
+
+// withCredentials makes a connection answer a collector that asks for credentials.
+func withCredentials(conn *kube.Connection, c *kube.Client, namespace string) {
 	next := conn.HTTP.Transport
 	if next == nil {
 		next = http.DefaultTransport
@@ -34,7 +40,6 @@ func connectOurs(ctx context.Context, c *kube.Client, namespace string) (*kube.C
 		return findCredential(ctx, c, namespace, secret, os.Getenv)
 	}}
 	conn.HTTP = &hc
-	return conn, nil
 }
 
 // credentialTransport sends a request again, with a credential, when a collector

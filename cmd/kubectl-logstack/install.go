@@ -225,17 +225,25 @@ func runInstall(ctx context.Context, a *app, f *installFlags, changed func(flag 
 			return err
 		}
 	}
-	return apply(ctx, a, c, f, values, found)
+	if !found {
+		now.Replicas = 0
+	}
+	return apply(ctx, a, c, f, values, now.Replicas)
 }
 
-// apply changes the cluster.
-func apply(ctx context.Context, a *app, c *kube.Client, f *installFlags, values install.Values, found bool) error {
+// apply changes the cluster, in which so many replicas are running.
+func apply(ctx context.Context, a *app, c *kube.Client, f *installFlags, values install.Values, running int32) error {
 	started := time.Now()
 	progress := output.NewProgress(a.ErrOut, a.err())
 	defer progress.Done()
 	opts := f.options(values, progress)
-	if found {
+	if running > 0 {
 		opts.StoreFormat = runningFormat(ctx, c, values.Namespace)
+	}
+	if running > values.Replicas && !opts.DryRun {
+		if err := scaleDown(ctx, c, values.Namespace, running, values.Replicas, progress); err != nil {
+			return interrupted(a, progress, values.Namespace, err)
+		}
 	}
 	count, err := install.Run(ctx, c, opts)
 	if err != nil {

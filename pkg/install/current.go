@@ -48,8 +48,18 @@ func Current(ctx context.Context, c *kube.Client, namespace string) (values Valu
 	if former == nil || named && values.Image.Ref() != container.Image {
 		values.Image.SetRef(container.Image)
 	}
-	values.Namespaces = nil
+	values.Namespaces, values.Events, values.Lifecycle, values.NodeFiles = nil, true, true, nodeFilesOff
+	values.Replicas = max(1, wantedReplicas(set))
 	for _, arg := range container.Args {
+		switch {
+		case arg == eventsArg+"false":
+			values.Events = false
+		case arg == lifecycleArg+"false":
+			values.Lifecycle = false
+		}
+		if v, ok := strings.CutPrefix(arg, nodeFilesArg); ok {
+			values.NodeFiles = v
+		}
 		if v, ok := strings.CutPrefix(arg, "--retention="); ok {
 			values.Retention = v
 		}

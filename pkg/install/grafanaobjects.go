@@ -49,7 +49,26 @@ func fillDatasource(o *unstructured.Unstructured, v Values) error {
 		"http://logstack.logstack.svc", scheme+"://"+Name+"."+v.Namespace+".svc",
 		"name: logstack\n", "name: "+sourceUID(v)+"\n", "uid: logstack\n", "uid: "+sourceUID(v)+"\n",
 	).Replace(text)
+	text += grafanaSecrets(v.Grafana)
 	return unstructured.SetNestedField(o.Object, text, "data", o.GetName()+".yaml")
+}
+
+// grafanaSecrets continues a data source after its jsonData: what Grafana sends
+// and whom it trusts, by names that it resolves itself.
+func grafanaSecrets(g Grafana) string {
+	var json, secure string
+	if g.CA != "" {
+		json += "      tlsAuthWithCACert: true\n"
+		secure += "      tlsCACert: " + g.CA + "\n"
+	}
+	if g.Token != "" {
+		json += "      httpHeaderName1: Authorization\n"
+		secure += "      httpHeaderValue1: Bearer " + g.Token + "\n"
+	}
+	if secure == "" {
+		return ""
+	}
+	return json + "    secureJsonData:\n" + secure
 }
 
 // dashboardName begins the names of the ConfigMaps with dashboards.

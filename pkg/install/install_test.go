@@ -43,6 +43,12 @@ func TestRenderGolden(t *testing.T) {
 			v.ServiceMonitor, v.Grafana.Namespace = AutoOn, "monitoring"
 			v.Grafana.Dashboards.Enabled = false // hundreds of lines, see TestDashboards
 		},
+		"replicas": func(v *Values) {
+			v.Namespace, v.Replicas, v.NodeFiles, v.Events, v.Lifecycle = "logging", 3, "backfill", false, false
+			v.TLS.SecretName, v.Auth.SecretName = "logstack-tls", "logstack-auth"
+			v.Grafana.Namespace, v.Grafana.Token, v.Grafana.CA = "monitoring", "$__env{LOGSTACK_TOKEN}", "$__file{/etc/ca.crt}"
+			v.Grafana.Dashboards.Enabled = false
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := DefaultValues()
@@ -201,6 +207,10 @@ func TestCurrentReadsWhatRenderWrote(t *testing.T) {
 			v.Image.SetRef("example/collector:7")
 			v.Limits = Limits{"max_line_size": "1MB", "max_label_value_length": int64(1000000)}
 			v.TLS.SecretName, v.Auth.SecretName = "logstack-tls", "logstack-auth"
+		},
+		"replicas": func(v *Values) {
+			v.Replicas, v.NodeFiles, v.Events, v.Lifecycle = 3, "all", false, false
+			v.Image.SetRef("example/collector:7")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -85,7 +85,7 @@ func checkRights(ctx context.Context, s *scene) ([]Problem, error) {
 	if lacks, err := s.escalation(ctx); err != nil {
 		return nil, err
 	} else if lacks != "" && !slices.ContainsFunc(missing, func(r right) bool { return r.group == rbacv1.GroupName }) {
-		out = append(out, Problem{Object: "clusterrole/" + clusterName(s.v), Detail: "you may not give the collector rights that you lack: " + lacks, Fix: s.rightsFix(nil)})
+		out = append(out, Problem{Object: "clusterrole/" + clusterName(collectorRole, s.v), Detail: "you may not give the collector rights that you lack: " + lacks, Fix: s.rightsFix(nil)})
 	}
 	return out, nil
 }

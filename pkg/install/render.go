@@ -75,6 +75,10 @@ func wanted(file string, v Values) bool {
 	switch file {
 	case "networkpolicy.yaml":
 		return v.NetworkPolicy
+	case "node-files.yaml":
+		return v.NodeFiles != nodeFilesOff
+	case "replicas.yaml":
+		return v.Replicas > 1
 	case "limits.yaml":
 		return len(v.Limits) > 0
 	case "servicemonitor.yaml":
@@ -114,30 +118,35 @@ func fill(o *unstructured.Unstructured, v Values) error {
 		return nil
 	case "ClusterRole":
 		// Two installations in two namespaces share nothing.
-		o.SetName(clusterName(v))
-		return nil
+		o.SetName(clusterName(o.GetName(), v))
+		return dropEvents(o, v)
 	case "ClusterRoleBinding":
-		o.SetName(clusterName(v))
 		return fillBinding(o, v)
 	}
 	switch o.GetName() {
 	case datasourceName:
 		return fillDatasource(o, v)
 	case collectorRole: // those of single namespaces: see namespaced
-		o.SetName(clusterName(v))
 		if o.GetKind() == "RoleBinding" {
 			return fillBinding(o, v)
 		}
-		return nil
+		o.SetName(clusterName(o.GetName(), v))
+		return dropEvents(o, v)
 	}
 	o.SetNamespace(v.Namespace)
 	switch o.GetKind() {
+	case "RoleBinding":
+		return fillSubjects(o, v)
+	case "NetworkPolicy":
+		return fillNetworkPolicy(o, v)
 	case "StatefulSet":
 		return fillStatefulSet(o, v)
 	case "Service":
 		return fillService(o, v)
 	case "Role":
-		return fillQueryRole(o, v)
+		if o.GetName() == queryRole {
+			return fillQueryRole(o, v)
+		}
 	case "ServiceMonitor":
 		return fillServiceMonitor(o, v)
 	case "ConfigMap":
@@ -151,6 +160,7 @@ const (
 	datasourceName = Name + "-datasource"
 	limitsName     = Name + "-limits"
 	collectorRole  = Name + "-collector"
+	queryRole      = Name + "-query"
 )
 
 // namespaced replaces the ClusterRole of an installation that collects from some
@@ -175,7 +185,7 @@ func namespaced(objs []*unstructured.Unstructured, v Values) ([]*unstructured.Un
 				if err := unstructured.SetNestedField(r.Object, "Role", "roleRef", "kind"); err != nil {
 					return nil, err
 				}
-			} else if err := dropClusterRules(r); err != nil {
+			} else if err := dropResource(r, "namespaces"); err != nil {
 				return nil, err
 			}
 			out = append(out, r)
@@ -184,15 +194,16 @@ func namespaced(objs []*unstructured.Unstructured, v Values) ([]*unstructured.Un
 	return out, nil
 }
 
-// dropClusterRules takes out of a Role what has no namespace.
-func dropClusterRules(role *unstructured.Unstructured) error {
+// dropResource takes a resource out of the rules of a role: namespaces, which a
+// Role cannot allow, or what the values do not want.
+func dropResource(role *unstructured.Unstructured, resource string) error {
 	rules, _, err := unstructured.NestedSlice(role.Object, "rules")
 	if err != nil {
 		return err
 	}
 	for _, r := range rules {
 		rule := r.(map[string]any)
-		resources := slices.DeleteFunc(rule["resources"].([]any), func(res any) bool { return res == "namespaces" })
+		resources := slices.DeleteFunc(rule["resources"].([]any), func(res any) bool { return res == resource })
 		rule["resources"] = resources
 	}
 	rules = slices.DeleteFunc(rules, func(r any) bool { return len(r.(map[string]any)["resources"].([]any)) == 0 })
@@ -260,21 +271,67 @@ func fillLimits(o *unstructured.Unstructured, v Values) error {
 	return unstructured.SetNestedField(o.Object, string(text), "data", limitsFile)
 }
 
-func clusterName(v Values) string {
+// clusterName is the name of a thing without a namespace, or in a namespace of
+// others, that belongs to one installation of several.
+func clusterName(base string, v Values) string {
 	if v.Namespace == Name {
-		return collectorRole
+		return base
 	}
-	return collectorRole + "-" + v.Namespace
+	return base + "-" + v.Namespace
 }
 
 func fillBinding(o *unstructured.Unstructured, v Values) error {
-	if err := unstructured.SetNestedField(o.Object, clusterName(v), "roleRef", "name"); err != nil {
+	o.SetName(clusterName(o.GetName(), v))
+	if err := unstructured.SetNestedField(o.Object, o.GetName(), "roleRef", "name"); err != nil {
 		return err
 	}
-	return unstructured.SetNestedSlice(o.Object, []any{map[string]any{
-		"kind": "ServiceAccount", "name": Name, "namespace": v.Namespace,
-	}}, "subjects")
+	return fillSubjects(o, v)
 }
+
+// fillSubjects moves the accounts of a binding into the namespace.
+func fillSubjects(o *unstructured.Unstructured, v Values) error {
+	subjects, _, err := unstructured.NestedSlice(o.Object, "subjects")
+	if err != nil {
+		return err
+	}
+	for _, s := range subjects {
+		s.(map[string]any)["namespace"] = v.Namespace
+	}
+	return unstructured.SetNestedSlice(o.Object, subjects, "subjects")
+}
+
+// dropEvents takes the right to see events away where none are stored.
+func dropEvents(o *unstructured.Unstructured, v Values) error {
+	if v.Events {
+		return nil
+	}
+	return dropResource(o, "events")
+}
+
+// fillNetworkPolicy lets the collector out to the other replicas, and to the
+// kubelets where it reads files of nodes.
+func fillNetworkPolicy(o *unstructured.Unstructured, v Values) error {
+	egress, _, err := unstructured.NestedSlice(o.Object, "spec", "egress")
+	if err != nil {
+		return err
+	}
+	if v.NodeFiles != nodeFilesOff {
+		egress = append(egress, map[string]any{"ports": []any{map[string]any{"protocol": "TCP", "port": int64(kubeletPort)}}})
+	}
+	if v.Replicas > 1 {
+		egress = append(egress, map[string]any{
+			"to":    []any{map[string]any{"podSelector": map[string]any{"matchLabels": map[string]any{"app.kubernetes.io/name": Name}}}},
+			"ports": []any{map[string]any{"protocol": "TCP", "port": int64(apiPort)}},
+		})
+	}
+	return unstructured.SetNestedSlice(o.Object, egress, "spec", "egress")
+}
+
+// apiPort is the collector's, kubeletPort that of every node.
+const (
+	apiPort     = 3100
+	kubeletPort = 10250
+)
 
 func fillStatefulSet(o *unstructured.Unstructured, v Values) error {
 	var s appsv1.StatefulSet
@@ -298,6 +355,10 @@ func fillStatefulSet(o *unstructured.Unstructured, v Values) error {
 	}
 	for _, ns := range v.Namespaces {
 		c.Args = append(c.Args, namespaceArg+ns)
+	}
+	c.Args = append(c.Args, choiceArgs(v)...)
+	if v.Replicas > 1 {
+		share(&s, v)
 	}
 	c.Resources.Requests[corev1.ResourceCPU] = resource.MustParse(v.Resources.CPU)
 	c.Resources.Limits[corev1.ResourceMemory] = resource.MustParse(v.Resources.Memory)

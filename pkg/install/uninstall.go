@@ -62,11 +62,33 @@ func Uninstall(ctx context.Context, c *kube.Client, namespace string, purge bool
 	if err := waitGone(ctx, c, namespace, obs); err != nil {
 		return kept, err
 	}
+	if err := deleteLeases(ctx, c, namespace); err != nil {
+		return kept, err
+	}
 	if !purge {
 		return append(kept, keptWithoutPurge(ctx, c, namespace)...), nil
 	}
 	more, err := purgeRest(ctx, c, namespace, obs)
 	return append(kept, more...), err
+}
+
+// deleteLeases takes away by what replicas knew each other; they make it
+// themselves, so that no record has it.
+func deleteLeases(ctx context.Context, c *kube.Client, namespace string) error {
+	leases := c.Kube.CoordinationV1().Leases(namespace)
+	list, err := leases.List(ctx, metav1.ListOptions{LabelSelector: "logstack.dev/member=" + Name})
+	if apierrors.IsForbidden(err) {
+		return nil // a few small objects that nobody minds
+	}
+	if err != nil {
+		return kube.Explain(err)
+	}
+	for i := range list.Items {
+		if err := leases.Delete(ctx, list.Items[i].Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsForbidden(err) {
+			return kube.Explain(err)
+		}
+	}
+	return nil
 }
 
 func isOurs(ctx context.Context, c *kube.Client, o *unstructured.Unstructured) (bool, error) {
@@ -113,6 +135,14 @@ func waitGone(ctx context.Context, c *kube.Client, namespace string, obs Observe
 	told, last := false, []string{"its pods"}
 	for {
 		pods, err := collectorPods(ctx, c, namespace)
+		if err == nil && len(pods) == 0 {
+			// It goes after its pods.
+			if _, err = c.Kube.AppsV1().StatefulSets(namespace).Get(ctx, Name, metav1.GetOptions{}); err == nil {
+				pods = []string{"statefulset/" + Name}
+			} else if apierrors.IsNotFound(err) {
+				err = nil
+			}
+		}
 		if err != nil && ctx.Err() == nil {
 			return kube.Explain(err)
 		}

@@ -46,9 +46,13 @@ var DefaultValuesFile []byte
 // DefaultValues.
 type Values struct {
 	Namespace string `json:"namespace"`
+	Replicas  int32  `json:"replicas"`
 	Image     Image  `json:"image"`
 	// Namespaces to collect from; empty means all of the cluster.
 	Namespaces     []string            `json:"namespaces,omitempty"`
+	Events         bool                `json:"events"`
+	Lifecycle      bool                `json:"lifecycle"`
+	NodeFiles      string              `json:"nodeFiles"`
 	Storage        Storage             `json:"storage"`
 	Retention      string              `json:"retention"`
 	Limits         Limits              `json:"limits,omitempty"`
@@ -99,9 +103,13 @@ type Grafana struct {
 	// Enabled AutoDetect is: where one Grafana with a sidecar runs.
 	Enabled Auto `json:"enabled"`
 	// Namespace "" makes nothing where no cluster can be asked.
-	Namespace  string     `json:"namespace"`
-	Label      string     `json:"label"`
-	LabelValue string     `json:"labelValue"`
+	Namespace  string `json:"namespace"`
+	Label      string `json:"label"`
+	LabelValue string `json:"labelValue"`
+	// Token and CA say where Grafana finds the collector's credential and the
+	// authority of its certificate: $__env{NAME} or $__file{PATH}.
+	Token      string     `json:"token"`
+	CA         string     `json:"ca"`
 	Dashboards Dashboards `json:"dashboards"`
 }
 
@@ -168,6 +176,7 @@ func (i *Image) SetRef(ref string) {
 // DefaultValues suit a small cluster.
 func DefaultValues() Values {
 	return Values{
+		Replicas: 1, Events: true, Lifecycle: true, NodeFiles: nodeFilesOff,
 		Namespace:      Name,
 		Image:          Image{Repository: version.Image, PullPolicy: string(corev1.PullIfNotPresent)},
 		Storage:        Storage{Size: "10Gi"},
@@ -205,7 +214,19 @@ func (v Values) Validate() error {
 	if msgs := validation.IsDNS1123Label(v.Namespace); len(msgs) > 0 {
 		fail("namespace", "%q: %s", v.Namespace, msgs[0])
 	}
+	if v.Replicas < 1 || v.Replicas > maxReplicas {
+		fail("replicas", "%d: 1 to %d", v.Replicas, maxReplicas)
+	}
 	v.Image.validate(fail)
+	switch v.NodeFiles {
+	case nodeFilesOff:
+	case "backfill", "all":
+		if len(v.Namespaces) > 0 {
+			fail("nodeFiles", "files of nodes hold the logs of all namespaces: with namespaces it has to be off")
+		}
+	default:
+		fail("nodeFiles", "%q: off, backfill or all", v.NodeFiles)
+	}
 	for i, ns := range v.Namespaces {
 		path := fmt.Sprintf("namespaces[%d]", i)
 		if msgs := validation.IsDNS1123Label(ns); len(msgs) > 0 {
@@ -257,6 +278,7 @@ func (v Values) Validate() error {
 	v.ServiceMonitor.validate("serviceMonitor", fail)
 	v.AlertRules.validate("alertRules", fail)
 	v.Grafana.validate(fail)
+	v.Grafana.validateSecrets(v, fail)
 	return errors.Join(errs...)
 }
 

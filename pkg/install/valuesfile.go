@@ -344,6 +344,7 @@ var elsewhere = map[string]string{
 	"loki.limits_config": "limits", "limits_config": "limits", "serviceMonitor.enabled": "serviceMonitor", "monitoring.serviceMonitor.enabled": "serviceMonitor",
 	"rbac.namespaces": "namespaces", "gateway.basicAuth.existingSecret": "auth.secretName",
 	"basicAuth.existingSecret": "auth.secretName", "global.imageRegistry": "image.registry", "imageRegistry": "image.registry", "registry": "image.registry",
+	"replicaCount": "replicas", "singleBinary.replicas": "replicas", "logstack.replicas": "replicas",
 	"tls.existingSecret": "tls.secretName", "auth.existingSecret": "auth.secretName",
 	"memory": "resources.memory", "cpu": "resources.cpu", "size": "storage.size", "ephemeral": "storage.ephemeral",
 }

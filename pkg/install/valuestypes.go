@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +20,31 @@ import (
 	"github.com/logstack-dev/kubectl-logstack/pkg/kube"
 	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
 )
+
+const (
+	// maxReplicas is far above what is useful: a replica follows ten thousand
+	// containers.
+	maxReplicas  = 50
+	nodeFilesOff = "off"
+)
+
+// grafanaSource is how Grafana names a value that it reads itself.
+var grafanaSource = regexp.MustCompile(`^\$__(env|file)\{[^{}\s]+\}$`)
+
+// validateSecrets refuses credentials in the clear: a ConfigMap is no place for them.
+func (g Grafana) validateSecrets(v Values, fail func(path, format string, args ...any)) {
+	for _, s := range []struct{ path, value string }{{"grafana.token", g.Token}, {"grafana.ca", g.CA}} {
+		if s.value != "" && !grafanaSource.MatchString(s.value) {
+			fail(s.path, "it has to be where Grafana finds it: $__env{NAME} or $__file{PATH}")
+		}
+	}
+	if g.Token != "" && v.Auth.SecretName == "" {
+		fail("grafana.token", "without auth.secretName nobody asks for it")
+	}
+	if g.CA != "" && v.TLS.SecretName == "" {
+		fail("grafana.ca", "without tls.secretName there is no certificate")
+	}
+}
 
 // TLS names the certificate of the API.
 type TLS struct {

@@ -27,7 +27,7 @@ func waitReady(ctx context.Context, c *kube.Client, namespace string, opts Optio
 	last := ""
 	told := map[string]bool{}
 	for {
-		st, err := Inspect(ctx, c, namespace)
+		st, err := inspectBriefly(parent, c, namespace)
 		reason := ""
 		switch {
 		case err == nil:
@@ -39,7 +39,7 @@ func waitReady(ctx context.Context, c *kube.Client, namespace string, opts Optio
 				return st.Stuck
 			}
 			reason = st.Reason
-		case ctx.Err() != nil: // below
+		case parent.Err() != nil: // below
 		case kube.IsTransient(err):
 			reason = "the API server does not answer: " + firstLine(err.Error())
 		default:
@@ -61,6 +61,15 @@ func waitReady(ctx context.Context, c *kube.Client, namespace string, opts Optio
 		case <-ticker.C:
 		}
 	}
+}
+
+// askTimeout bounds one look: an API server that is gone may not answer at all.
+const askTimeout = 10 * time.Second
+
+func inspectBriefly(ctx context.Context, c *kube.Client, namespace string) (*State, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return Inspect(ctx, c, namespace)
 }
 
 // tellProgress reports what has been reached, each once.

@@ -160,14 +160,17 @@ func sameContent(a, b *unstructured.Unstructured) bool {
 	return equality.Semantic.DeepEqual(bare(a), bare(b))
 }
 
-// Delete removes one object in the foreground of the API (the object may live
-// on while finalizers run) and says whether it was there.
+// Delete removes one object and says whether it was there. A workload lives on
+// until its pods are gone.
 func (c *Client) Delete(ctx context.Context, obj *unstructured.Unstructured) (Change, error) {
 	ri, err := c.resource(obj)
 	if err != nil {
 		return "", err
 	}
-	policy := metav1.DeletePropagationForeground
+	policy := metav1.DeletePropagationBackground
+	if obj.GroupVersionKind().Group == "apps" {
+		policy = metav1.DeletePropagationForeground
+	}
 	err = ri.Delete(ctx, obj.GetName(), metav1.DeleteOptions{PropagationPolicy: &policy})
 	switch {
 	case apierrors.IsNotFound(err):

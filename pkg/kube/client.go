@@ -146,7 +146,7 @@ func Explain(err error) error {
 		return wrap("the API server's certificate is not trusted: "+msg, "check certificate-authority-data of the kubeconfig context")
 	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
 		return wrap("the API server did not answer in time: "+msg, "check the network and the server address: kubectl config view --minify")
-	case strings.Contains(msg, "connection refused"), strings.Contains(msg, "no route to host"), strings.Contains(msg, "network is unreachable"):
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), strings.Contains(msg, "connection refused"), strings.Contains(msg, "no route to host"), strings.Contains(msg, "network is unreachable"):
 		return wrap("cannot reach the API server: "+msg, "is the cluster running, and is this the right context? kubectl config current-context")
 	}
 	return err

@@ -201,7 +201,13 @@ func (c *Client) connectForward(ctx context.Context, svc Service, readyPath stri
 	if err != nil {
 		return nil, err
 	}
-	dialer, err := c.forwardDialer(svc.Namespace, pod)
+	return c.ConnectPod(ctx, svc.Namespace, pod, port, readyPath)
+}
+
+// ConnectPod forwards a free local port to a port of one pod. readyPath is
+// requested to see whether it speaks TLS.
+func (c *Client) ConnectPod(ctx context.Context, namespace, pod string, port int, readyPath string) (*Connection, error) {
+	dialer, err := c.forwardDialer(namespace, pod)
 	if err != nil {
 		return nil, err
 	}
