@@ -41,6 +41,8 @@ func (s *Store) Run(ctx context.Context) {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
+			// Who is asked after the next start may be away by then.
+			s.save(context.WithoutCancel(ctx), 0)
 			return
 		}
 	}
@@ -57,7 +59,7 @@ func (s *Store) lookAround(ctx context.Context) {
 		}
 	}
 	wg.Wait()
-	s.save(ctx)
+	s.save(ctx, saveEvery)
 }
 
 // ping asks a peer for the headers of an answer.
@@ -84,13 +86,14 @@ func (p *peer) listedNow() bool {
 	return p.listed && !p.self
 }
 
-// save stores what is known of the peers, in the marks of the local store.
-func (s *Store) save(ctx context.Context) {
+// save stores what is known of the peers, in the marks of the local store, if more
+// than times has changed or these are older than that.
+func (s *Store) save(ctx context.Context, every time.Duration) {
 	var marks []model.Mark
 	for _, p := range s.all() {
 		p.mu.Lock()
 		k, saved := p.known, p.saved
-		if !p.self && !k.Seen.IsZero() && (k.State != saved.State || k.Seen.Sub(saved.Seen) >= saveEvery || saved.Oldest == 0 && k.Oldest != 0) {
+		if !p.self && !k.Seen.IsZero() && (k.State != saved.State || k.Seen.Sub(saved.Seen) > every || saved.Oldest == 0 && k.Oldest != 0) {
 			if text, err := json.Marshal(k); err == nil {
 				marks = append(marks, model.Mark{Key: knownPrefix + p.name, Value: text})
 				p.saved = k
@@ -128,7 +131,7 @@ func (s *Store) heard(h http.Header) {
 	p.mu.Unlock()
 	if changed {
 		s.log.Info("a replica says what it does", "replica", name, "state", state)
-		s.save(s.closing)
+		s.save(s.closing, saveEvery)
 	}
 }
 

@@ -161,14 +161,26 @@ func (s *Store) Start(ctx context.Context) error {
 // until ctx ends, and after a restart where it was ([Store.Run]); it cannot be
 // taken back. A replica that has left still answers, but is not needed.
 func (s *Store) Leave(ctx context.Context) error {
-	l := &s.leave
-	l.mu.Lock()
-	if l.running || l.plan.State == stateLeft {
-		l.mu.Unlock()
+	if !s.leave.start() {
 		return nil
 	}
+	return s.goOn(ctx)
+}
+
+// start is true for the one call that has to leave.
+func (l *leaving) start() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.running || l.plan.State == stateLeft {
+		return false
+	}
 	l.running = true
-	l.mu.Unlock()
+	return true
+}
+
+// goOn leaves until that is done, or ctx ends.
+func (s *Store) goOn(ctx context.Context) error {
+	l := &s.leave
 	defer func() {
 		l.mu.Lock()
 		l.running = false
@@ -474,11 +486,13 @@ func (s *Store) serveLeave(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, "this replica cannot leave: "+ErrNobody.Error(), http.StatusConflict)
 			return
 		}
-		go func() {
-			if err := s.Leave(s.closing); err != nil && s.closing.Err() == nil {
-				s.log.Error("leaving failed", "error", err)
-			}
-		}()
+		if s.leave.start() {
+			go func() {
+				if err := s.goOn(s.closing); err != nil && s.closing.Err() == nil {
+					s.log.Error("leaving failed", "error", err)
+				}
+			}()
+		}
 	}
 	if _, err := io.Copy(io.Discard, http.MaxBytesReader(w, r.Body, maxRequest)); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)

@@ -181,6 +181,9 @@ func TestLeaveOverHTTP(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if st.State == stateActive {
+			t.Fatal("it was asked to leave, and says that it does not")
+		}
 		if st.State == stateLeft {
 			if st.Shipped != 10 || st.Total != 10 {
 				t.Errorf("%+v", st)

@@ -91,10 +91,12 @@ func (s *Store) Clock() uint64 {
 // replica since that moment, as far as was known at the last [Store.Refresh]. It
 // always says so while a replica does not answer.
 func (s *Store) ChangedSince(tick uint64, rng model.TimeRange) bool {
+	others := s.others()
 	if s.directory == nil {
-		return s.local.ChangedSince(tick, rng)
+		// One that is remembered is missed by every answer, which says so.
+		return len(others) > 0 || s.local.ChangedSince(tick, rng)
 	}
-	names := namesOf(s.others())
+	names := namesOf(others)
 	r := &s.revisions
 	r.mu.Lock()
 	defer r.mu.Unlock()

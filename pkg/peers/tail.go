@@ -192,8 +192,7 @@ func (f *follower) run(ctx context.Context, tried func()) {
 		}
 		if !f.down {
 			f.down = true
-			now := s.opts.Now().UnixNano()
-			s.warn(ctx, f.p, model.TimeRange{Start: now, End: math.MaxInt64}, err)
+			s.warn(ctx, f.p, model.AllTime(), err)
 		}
 		wait := time.NewTimer(lookForPeers)
 		select {
