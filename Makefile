@@ -85,6 +85,9 @@ fuzz: ## Every fuzzer for FUZZTIME (default 30s)
 bench: ## Benchmarks: append, select, needle, scan, queries; with B/op and bytes per line
 	go test -run '^$$' -bench . -benchmem ./pkg/...
 
+bench-scale: ## One collector with 10,000 containers on the API rig: a table, in 15 minutes (root)
+	go -C hack/cluster test ./e2e -run '^$$' -bench Scale -benchtime 1x -timeout 40m
+
 update: ## Rewrite golden files, import lists and generated documents
 	go test ./cmd/... ./pkg/... -update
 	go test ./hack/arch -update
@@ -116,4 +119,4 @@ vuln: ## Known vulnerabilities of the dependencies (asks vuln.go.dev)
 clean: ## Remove dist/
 	rm -rf $(OUT)
 
-.PHONY: help build image release demo demo-down cluster cluster-down test test-unit test-clients test-qemu test-rig test-cluster soak race fuzz bench update check fmt fmt-check vet lint deps-check vuln clean
+.PHONY: help build image release demo demo-down cluster cluster-down test test-unit test-clients test-qemu test-rig test-cluster soak race fuzz bench bench-scale update check fmt fmt-check vet lint deps-check vuln clean
