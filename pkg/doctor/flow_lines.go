@@ -26,7 +26,7 @@ func lineChecks() []Check {
 			Code: "LS1003", Severity: Warning, Title: "every namespace with pods has lines",
 			Explain: "For each namespace of which nothing was stored for a quarter of an hour, although its pods have run for longer, the log of one of its pods is asked for at the API server: when that has lines, they are dropped, forbidden or not read. Where that may not be asked, a namespace is named that logged all day and stopped; one that was quiet before is not.",
 			Fix:     "kubectl logs -n NAMESPACE POD --since=15m: does the pod log at all?",
-			Needs:   append(slices.Clone(needs), snapshot.Pods), Uses: []snapshot.Input{snapshot.Logs, snapshot.Namespaces}, Applies: asked,
+			Needs:   append(slices.Clone(needs), snapshot.Pods), Uses: []snapshot.Input{snapshot.Logs, snapshot.Namespaces, snapshot.StatefulSets}, Applies: asked,
 			Run: checkSilent,
 		},
 		{

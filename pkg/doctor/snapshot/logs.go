@@ -26,7 +26,10 @@ const (
 	maxCrashed   = 4
 	maxStackLogs = 8
 	maxSilent    = 8 // namespaces, of which one pod each is read
+	silentLines  = 20
 	logTimeout   = 3 * time.Second
+	// onItsWay is how long a line may need to the store, and doctor to ask.
+	onItsWay = time.Minute
 )
 
 // LogPurpose says why an excerpt was read.
@@ -169,12 +172,13 @@ const collectAnnotation = "logstack.dev/collect"
 // Those that are not to be collected are left out.
 func (s *Snapshot) Silent() []*corev1.Pod {
 	f := s.Flow()
-	if f == nil || f.Err != nil {
-		return nil
+	if f == nil || f.Err != nil || s.Taken.Sub(f.Oldest) < FlowRecent {
+		return nil // what was before the installation, nobody knows
 	}
+	only := s.collected()
 	first := map[string]*corev1.Pod{}
 	for _, p := range s.Pods() {
-		if ns, ok := Find(list[corev1.Namespace](s, Namespaces), "", p.Namespace); ok && ns.Annotations[collectAnnotation] == "false" || p.Annotations[collectAnnotation] == "false" {
+		if ns, ok := Find(list[corev1.Namespace](s, Namespaces), "", p.Namespace); ok && ns.Annotations[collectAnnotation] == "false" || p.Annotations[collectAnnotation] == "false" || only != nil && !slices.Contains(only, p.Namespace) {
 			continue
 		}
 		if p.Status.Phase != corev1.PodRunning || f.Recent[p.Namespace] > 0 || p.Status.StartTime == nil || s.Taken.Sub(p.Status.StartTime.Time) < FlowRecent {
@@ -187,6 +191,28 @@ func (s *Snapshot) Silent() []*corev1.Pod {
 	var out []*corev1.Pod
 	for _, ns := range sortedKeys(first) {
 		out = append(out, first[ns])
+	}
+	return out
+}
+
+// collected are the namespaces that our collector is told to read; nil is all.
+func (s *Snapshot) collected() []string {
+	set, ok := Find(s.StatefulSets(), s.Namespace, s.Name)
+	if !ok {
+		return nil
+	}
+	var out []string
+	for _, c := range set.Spec.Template.Spec.Containers {
+		for _, a := range c.Args {
+			if v, ok := strings.CutPrefix(a, "--namespace="); ok {
+				out = append(out, strings.Split(v, ",")...)
+			}
+		}
+		for _, e := range c.Env {
+			if e.Name == "LOGSTACK_NAMESPACE" && e.Value != "" {
+				out = append(out, strings.Split(e.Value, ",")...)
+			}
+		}
 	}
 	return out
 }
@@ -210,7 +236,7 @@ func (e *LogExcerpt) read(ctx context.Context, c *kube.Client) {
 	case CrashLog:
 		lines, o.Previous, o.SinceSeconds = crashLines, true, nil
 	case SilentLog:
-		lines, since = 1, int64(FlowRecent.Seconds())
+		lines, since, o.Timestamps = silentLines, int64(FlowRecent.Seconds()), true
 	case GrafanaLog:
 		o.SinceSeconds = nil // it reads its files when it starts
 	}
@@ -226,7 +252,20 @@ func (e *LogExcerpt) read(ctx context.Context, c *kube.Client) {
 	sc := bufio.NewScanner(io.LimitReader(body, maxLogBytes))
 	sc.Buffer(nil, maxLogBytes+1)
 	for sc.Scan() {
-		e.Lines = append(e.Lines, sc.Text())
+		if line, ok := e.line(sc.Text()); ok {
+			e.Lines = append(e.Lines, line)
+		}
 	}
 	e.Err = sc.Err()
+}
+
+// line is one as it is kept. Of a silent namespace, those count that were written
+// before the store was asked: a later one may be on its way.
+func (e *LogExcerpt) line(s string) (string, bool) {
+	if e.Purpose != SilentLog {
+		return s, true
+	}
+	stamp, rest, _ := strings.Cut(s, " ")
+	at, err := time.Parse(time.RFC3339Nano, stamp)
+	return rest, err == nil && time.Since(at) > onItsWay
 }
