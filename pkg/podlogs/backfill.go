@@ -86,12 +86,19 @@ func (t *target) pastLive() bool { return t.past.valid() && t.past == t.position
 // fillRotated is asked for what a rotation has taken out of the API's sight.
 // done means that the catch-up is over or can go on from the cursor.
 func (t *target) fillRotated(ctx context.Context, v *containerView, r *reading) (bool, error) {
-	if t.c.files == nil || r.filled {
+	if t.c.files == nil {
 		return false, nil
 	}
-	r.filled = true
-	return t.fill(ctx, v, r)
+	if r.filled {
+		return false, errRotatedAgain
+	}
+	done, err := t.fill(ctx, v, r)
+	r.filled = done
+	return done, err
 }
+
+// errRotatedAgain ends a catch-up that files have helped already.
+var errRotatedAgain = errors.New("the log was rotated while its files were read")
 
 // catchUpFilled goes on with the API after a fill.
 func (t *target) catchUpFilled(ctx context.Context, v *containerView, r *reading, previous bool) (ending, bool, error) {
@@ -104,13 +111,18 @@ func (t *target) catchUpFilled(ctx context.Context, v *containerView, r *reading
 // fillFirst is asked at the beginning of a catch-up: for what a run that is read
 // late has written before its live file, and when the API cannot be gone on with.
 func (t *target) fillFirst(ctx context.Context, v *containerView, r *reading) (bool, error) {
-	late := r.late && !r.cur.anchor.valid() && !t.carry.valid()
+	// Also when lines were seen and then refused by the store.
+	late := (r.late || t.first.valid() && t.knownRun()) && !r.cur.anchor.valid()
 	if r.gap != nil || !late && (!r.cur.anchor.valid() || t.past != r.cur.anchor) {
 		return false, nil
 	}
 	done, err := t.fillRotated(ctx, v, r)
 	return done && r.cur.anchor.valid(), err
 }
+
+// knownRun says that the run began after the collector, or after a run of which
+// something was read: all of it is wanted.
+func (t *target) knownRun() bool { return !t.newcomer || t.inst.started.After(t.c.began) }
 
 // fillLost reads the rest of the run at the cursor, which will not go on, and the
 // runs after it, up to the one before the given restart count; -1 means all there
@@ -120,11 +132,14 @@ func (t *target) fillLost(ctx context.Context, v *containerView, r *reading, g g
 	if t.c.files == nil {
 		return &g
 	}
-	d, err := t.c.files.dir(ctx, v)
 	var files []nodefiles.File
-	if err == nil {
-		files, err = t.c.files.src.List(ctx, d)
-	}
+	err := insist(ctx, func() error {
+		d, err := t.c.files.dir(ctx, v)
+		if err == nil {
+			files, err = t.c.files.src.List(ctx, d)
+		}
+		return err
+	})
 	if err != nil || len(files) == 0 {
 		if err != nil {
 			t.unfilled(ctx, v, err)
@@ -149,7 +164,7 @@ func (t *target) fillLost(ctx context.Context, v *containerView, r *reading, g g
 			r.cur = cursor{position: position{instance: runName(run), restart: run}}
 			t.first = anchor{}
 		}
-		if n > 1 { // an older one may have been removed
+		if t.c.files.node(v.node).lacks(n) {
 			missing(0)
 		}
 		if n == 0 || !t.fillRun(ctx, v, r, run) {
@@ -186,28 +201,36 @@ func (t *target) fillFinal(ctx context.Context, v *containerView, r *reading, co
 // runName stands for the id of a run of which nothing but its number is known.
 func runName(run int32) string { return fmt.Sprintf("run-%d", run) }
 
-// fillTries is how often a run is tried whose files cannot be had any later.
-const fillTries = 3
+// fillTries is how often something is tried that cannot be had any later.
+const fillTries = 6
+
+// insist tries until it works, will not work, or was tried often enough.
+func insist(ctx context.Context, f func() error) error {
+	for try := 1; ; try++ {
+		err := f()
+		if err == nil || try == fillTries || finalFill(err) || sleep(ctx, fileRest) != nil {
+			return err
+		}
+	}
+}
 
 // fillRun reads one run, that has ended, to its end.
 func (t *target) fillRun(ctx context.Context, v *containerView, r *reading, run int32) bool {
 	before := r.lines
-	for try := 1; ; try++ {
+	r.late = false
+	err := insist(ctx, func() error {
 		fr, err := t.openFiles(ctx, v, r, run)
 		if err == nil {
-			r.late = false
 			err = fr.start(ctx, true)
 		}
 		if err == nil {
 			err = fr.toEnd(ctx)
 		}
-		if err == nil {
-			break
-		}
-		if kind := nodefiles.KindOf(err); try == fillTries || kind == nodefiles.KindNotFound || kind == nodefiles.KindFormat || sleep(ctx, fileRest) != nil {
-			t.unfilled(ctx, v, err)
-			return false
-		}
+		return err
+	})
+	if err != nil {
+		t.unfilled(ctx, v, err)
+		return false
 	}
 	r.cur.file = filePos{}
 	t.filled(r.lines - before)

@@ -142,6 +142,9 @@ func (t *target) giveUp(ctx context.Context, v *containerView, inst instance, ca
 			g.from = inst.started.UnixNano()
 		}
 		left := t.fillLost(ctx, v, r, g, inst.restart+1)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		r.gap = nil
 		if left != nil {
 			r.addGap(*left)

@@ -70,6 +70,8 @@ const (
 	// probeInterval is how often nodes are looked at, probeTimeout how long one
 	// may take to answer.
 	probeInterval, probeTimeout = 15 * time.Second, 15 * time.Second
+	// probeTries and probePause are for what may be a hiccup.
+	probeTries, probePause = 3, time.Second
 	// targetPenalty is how long one container is read from the API after its
 	// files could not be read although those of the node can.
 	targetPenalty = 10 * time.Minute
@@ -108,6 +110,17 @@ type fileNode struct {
 	problem  error // why its files cannot be read
 	failures int
 	again    time.Time
+	// keeps is the largest number of files of one run that was seen there. The
+	// kubelet of a node keeps as many of every run.
+	keeps int
+}
+
+// lacks says of a run with n files whether older ones may have been removed.
+func (n *fileNode) lacks(files int) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.keeps = max(n.keeps, files)
+	return files > 1 && files >= n.keeps
 }
 
 var errNoNode = errors.New("the node or its address is not known")
@@ -233,13 +246,19 @@ func (n *fileNode) state(now time.Time) (host string, problem error, due bool) {
 
 // probe asks the node. n.probing is held.
 func (f *nodeFiles) probe(ctx context.Context, n *fileNode, host string) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	err := f.src.Probe(ctx, nodefiles.Dir{Host: host, Node: n.name})
-	if errors.Is(err, context.Canceled) {
-		return
+	var err error
+	for range probeTries {
+		limited, cancel := context.WithTimeout(ctx, probeTimeout)
+		err = f.src.Probe(limited, nodefiles.Dir{Host: host, Node: n.name})
+		cancel()
+		kind := nodefiles.KindOf(err)
+		if err == nil || kind != "" && kind != nodefiles.KindUnreachable && kind != nodefiles.KindBusy || sleep(ctx, probePause) != nil {
+			break
+		}
 	}
-	f.note(n, err)
+	if ctx.Err() == nil {
+		f.note(n, err)
+	}
 }
 
 // note keeps how asking the node went.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/podlogs/nodefiles"
@@ -153,13 +152,16 @@ type brokenBody struct{}
 
 func (brokenBody) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
 
-// streamLines renders stored lines with their stream.
-func (m *memory) streamLines(instance string) []string {
+// gaps renders all gap entries.
+func (m *memory) gaps() (out []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	var out []string
-	for _, e := range m.streams[instance] {
-		out = append(out, strings.TrimPrefix(e.Metadata.Get(MetaStream)+":"+e.Line, ":"))
+	for name, entries := range m.streams {
+		for _, e := range entries {
+			if e.Metadata.Has(MetaGap) {
+				out = append(out, name+" "+e.Line+" "+e.Metadata.String())
+			}
+		}
 	}
 	return out
 }

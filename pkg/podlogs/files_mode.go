@@ -38,7 +38,7 @@ func (t *target) viaFiles(ctx context.Context, v *containerView, s step) (used b
 		} else {
 			t.setState(StateCatchingUp, "")
 		}
-		err = fr.start(r.ctx, !t.newcomer || s.inst.started.After(t.c.began))
+		err = fr.start(r.ctx, t.knownRun())
 		switch {
 		case err != nil:
 		case s.do == doDrain:

@@ -75,7 +75,8 @@ func (t *target) openFiles(ctx context.Context, v *containerView, r *reading, ru
 	}
 	limit := t.c.opts.MaxLineBytes
 	return &filesReader{
-		t: t, r: r, perStream: files.mode == NodeFilesAll,
+		// What was read per stream goes on so, whatever the mode is now.
+		t: t, r: r, perStream: files.mode == NodeFilesAll || r.cur.file.valid(),
 		ch:    chain{src: files.src, dir: d, run: run, max: limit},
 		lines: nodefiles.Joiner{Max: limit},
 		shown: nodefiles.Joiner{Max: limit, Shared: true},
@@ -102,7 +103,7 @@ func (fr *filesReader) start(ctx context.Context, known bool) error {
 	fr.find = nil
 	fr.reset()
 	fr.t.carry = anchor{}
-	fr.r.late = fr.r.late && len(files) > 1
+	fr.r.late = fr.r.late && fr.t.c.files.node(fr.ch.dir.Node).lacks(len(files))
 	first := files[0]
 	if last := files[len(files)-1]; !known && last.Live() {
 		first = last

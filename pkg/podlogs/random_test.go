@@ -57,6 +57,12 @@ type chaos struct {
 	name   int
 	// faults is the chance of a fault per request, in percent.
 	faults int
+	// change is applied to every collector's options, if it is set.
+	change func(*Options)
+	// started is called for every collector, if change is set.
+	started func(*collecting)
+	// noGaps says that nothing can be missing.
+	noGaps bool
 }
 
 func (x *chaos) run() {
@@ -64,7 +70,7 @@ func (x *chaos) run() {
 	for range 2 {
 		x.addPod()
 	}
-	x.c = startCollector(x.T, x.k, x.m)
+	x.c = x.start()
 	for range 150 {
 		x.act()
 		time.Sleep(time.Duration(x.r.Int64N(int64(4 * time.Second))))
@@ -73,7 +79,7 @@ func (x *chaos) run() {
 	x.faults = 0
 	x.k.mu.Unlock()
 	if x.c == nil {
-		x.c = startCollector(x.T, x.k, x.m)
+		x.c = x.start()
 	}
 	pass(5 * time.Minute)
 	// A gap is written before the line that follows it.
@@ -90,10 +96,22 @@ func (x *chaos) run() {
 			gaps += x.judge(p, name)
 		}
 	}
+	if x.noGaps && gaps > 0 {
+		x.Errorf("%d gaps: %v", gaps, x.m.gaps())
+	}
 	x.Logf("%d pods, %d appends, %d gaps, requests %v", len(x.pods), x.m.appends, gaps, x.k.opens)
 	if x.k.openStream != 0 {
 		x.Errorf("%d streams left open", x.k.openStream)
 	}
+}
+
+func (x *chaos) start() *collecting {
+	if x.change == nil {
+		return startCollector(x.T, x.k, x.m)
+	}
+	c := startCollector(x.T, x.k, x.m, x.change)
+	x.started(c)
+	return c
 }
 
 func (x *chaos) addPod() {
@@ -162,7 +180,7 @@ func (x *chaos) act() {
 func (x *chaos) crash() {
 	switch {
 	case x.c == nil:
-		x.c = startCollector(x.T, x.k, x.m)
+		x.c = x.start()
 	case x.r.IntN(2) == 0:
 		x.c.stop()
 		x.c = nil
@@ -172,7 +190,7 @@ func (x *chaos) crash() {
 	}
 	if x.c == nil && x.r.IntN(3) > 0 {
 		time.Sleep(time.Duration(x.r.Int64N(int64(5 * time.Second))))
-		x.c = startCollector(x.T, x.k, x.m)
+		x.c = x.start()
 	}
 }
 

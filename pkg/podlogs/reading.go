@@ -113,7 +113,7 @@ func (r *reading) meta(line *rawLine) labels.Labels {
 func (r *reading) beginning(line *rawLine, ts int64) *gap {
 	t := r.t
 	seen := anchor{ts: ts, hash: line.hash, ordinal: 1}
-	if t.first.valid() && t.first != seen {
+	if t.first.valid() && t.first != seen && ts >= t.first.ts {
 		return &gap{reason: GapRotatedAway, from: t.first.ts, container: r.cur.instance}
 	}
 	t.first = seen

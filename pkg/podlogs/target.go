@@ -304,6 +304,9 @@ func (t *target) skip(ctx context.Context, v *containerView, s step) error {
 		g.from = t.gap.from
 	}
 	left := t.fillLost(ctx, v, r, g, s.inst.restart)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	r.gap = nil
 	r.cur.position = position{instance: s.inst.id, restart: s.inst.restart}
 	if left != nil {
@@ -484,6 +487,9 @@ func (t *target) finalize(ctx context.Context) bool {
 	r := t.newReading(ctx, v)
 	defer r.close()
 	complete = t.fillFinal(ctx, v, r, complete, ran)
+	if ctx.Err() != nil {
+		return false
+	}
 	switch {
 	case r.gap != nil:
 		g := *r.gap
