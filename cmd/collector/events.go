@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	commonmodel "github.com/prometheus/common/model"
@@ -42,13 +43,16 @@ func (f *eventFlags) check() error {
 // startEvents starts collecting events until ctx ends; done is closed then.
 func (p *parts) startEvents(ctx context.Context, rc *rest.Config, pods *podlogs.Collector) (done <-chan struct{}, err error) {
 	closed := make(chan struct{})
-	if !p.cfg.events.events {
-		close(closed)
-		return closed, nil
-	}
 	api, err := podlogs.NewAPI(rc)
 	if err != nil {
 		return nil, fmt.Errorf("cannot collect events: %w", err)
+	}
+	if !p.cfg.events.events {
+		go func() {
+			defer close(closed)
+			p.reviewLeases(ctx, api)
+		}()
+		return closed, nil
 	}
 	c, err := kubevents.New(kubevents.Options{
 		API: api, Sink: p.peering.store, Marks: p.db,
@@ -70,8 +74,11 @@ func (p *parts) startEvents(ctx context.Context, rc *rest.Config, pods *podlogs.
 	p.mu.Unlock()
 	go func() {
 		defer close(closed)
+		var reviews sync.WaitGroup
+		reviews.Go(func() { p.reviewLeases(ctx, api) })
 		awaitPods(ctx, pods)
 		c.Run(ctx)
+		reviews.Wait()
 	}()
 	return closed, nil
 }

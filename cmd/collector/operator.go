@@ -27,6 +27,26 @@ type operator struct {
 	requests *requestCounter
 	gaps     *gapLog
 	peers    *http.Client
+
+	mu      sync.Mutex
+	problem string // of the process as a whole
+}
+
+// setProblem replaces the problem of the process as a whole; "" is none.
+func (o *operator) setProblem(s string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.problem = s
+}
+
+// problems are those that no part tells itself.
+func (o *operator) problems() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.problem == "" {
+		return nil
+	}
+	return []string{o.problem}
 }
 
 func newOperator(p *parts) *operator {
@@ -146,6 +166,7 @@ func (p *parts) operatorStatus() lokiapi.OperatorStatus {
 		Requests: p.operator.requests.rate(time.Now().Unix()),
 		Memory:   lokiapi.MemoryStatus{Used: usedMemory(), Limit: p.plan.total},
 		Disk:     p.disk(),
+		Problems: p.operator.problems(),
 	}
 	p.mu.Lock()
 	pods := p.podlogs
@@ -162,7 +183,7 @@ func (p *parts) problems() []string {
 	p.mu.Lock()
 	pods, events := p.podlogs, p.events
 	p.mu.Unlock()
-	var out []string
+	out := p.operator.problems()
 	if pods != nil {
 		out = append(out, pods.Status().Problems...)
 	}

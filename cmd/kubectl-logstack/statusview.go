@@ -75,6 +75,9 @@ func collectorRows(raw json.RawMessage, troubled []lokiapi.Target, t output.Term
 		}
 		v.Podlogs.Problems = append(v.Podlogs.Problems, e.Problems...)
 	}
+	if v.Operator != nil {
+		v.Podlogs.Problems = append(v.Podlogs.Problems, v.Operator.Problems...)
+	}
 	for _, p := range v.Podlogs.Problems {
 		r.add("problem", t.Paint(output.Yellow, p))
 	}

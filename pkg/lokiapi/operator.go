@@ -93,6 +93,9 @@ type OperatorStatus struct {
 	Requests float64      `json:"requestsPerSecond"`
 	Memory   MemoryStatus `json:"memory"`
 	Disk     DiskStatus   `json:"disk"`
+	// Problems are those that no part of the status tells itself, each with its
+	// remedy.
+	Problems []string `json:"problems,omitempty"`
 }
 
 // LagStatus tells how long lines of the last minutes took from their stamp to

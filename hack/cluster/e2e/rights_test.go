@@ -216,6 +216,15 @@ func TestRightsOfNamespaces(t *testing.T) {
 	if p := c.problems(); len(p) > 0 {
 		t.Errorf("problems: %q", p)
 	}
+	for query, want := range map[string]int{"": 2, "?namespace=rights-a": 1, "?namespace=rights-c": 0, "?state=following": 0} {
+		var got struct {
+			Targets []struct{ Namespace, State string }
+		}
+		c.getJSON("/logstack/v1/targets"+query, &got)
+		if len(got.Targets) != want {
+			t.Errorf("targets%s: %+v", query, got.Targets)
+		}
+	}
 }
 
 // A missing right is a problem that says what to do, and not a hail of requests.
@@ -263,16 +272,21 @@ func TestRightsMissing(t *testing.T) {
 // problems are those of the collector's status.
 func (c *collector) problems() []string {
 	c.t.Helper()
-	resp, err := http.Get("http://" + c.address + "/logstack/v1/status")
+	var st struct {
+		Podlogs, Events struct{ Problems []string }
+	}
+	c.getJSON("/logstack/v1/status", &st)
+	return append(st.Podlogs.Problems, st.Events.Problems...)
+}
+
+func (c *collector) getJSON(path string, into any) {
+	c.t.Helper()
+	resp, err := http.Get("http://" + c.address + path)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	var st struct {
-		Podlogs, Events struct{ Problems []string }
-	}
-	if err := json.NewDecoder(resp.Body).Decode(&st); err != nil {
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
 		c.t.Fatal(err)
 	}
-	return append(st.Podlogs.Problems, st.Events.Problems...)
 }
