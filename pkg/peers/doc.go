@@ -53,6 +53,20 @@
 // one second, doubling up to half a minute: a dead one does not slow down every
 // query. Delete requests are refused while a replica is away.
 //
+// # Leaving for good
+//
+// A replica that is not needed any more gives its entries to the others before it
+// goes ([Store.Leave], POST /logstack/v1/leave). Its collectors stop first; then
+// nothing is stored there any more, and pushes are passed on. Every stream belongs
+// to one of the replicas that are there, by rendezvous hashing: that is a lane.
+// Lane by lane the entries are sent in order of time; the receiver stores each
+// piece together with the position behind it, as a mark, and takes a piece only at
+// that position. So it goes on after a crash of either side, and nothing is stored
+// twice; what the receiver holds itself already is left out. Meanwhile both hold
+// the lines, which answers count once. When all is done the replica counts as left:
+// it is not asked any more, and its absence needs no warning. Should it come back
+// with its old volume, it gives up what it handed over.
+//
 // # The protocol
 //
 // POST /logstack/v1/peer/<what>, a JSON object as body; credentials are those of
@@ -88,10 +102,15 @@
 // refers to. Columns, because rows of one kind pack well together and unpack
 // without an allocation for each; metadata by sets, because they repeat.
 //
-//	names, values   strings
-//	series          label sets
-//	volume          label set, entries, bytes, chunks
-//	extents         label set, number of spans, min and max of each
+//	select, tail              rows
+//	names, values             strings
+//	series                    label sets
+//	volume                    label set, entries, bytes, chunks
+//	extents                   label set, number of spans, min and max of each
+//	ping                      nothing but the headers
+//	changes, deletes, cancel  one string, a JSON object (a word for cancel)
+//	delete, forget            nothing: it is done
+//	ship                      the position of the lane, a JSON object
 //
 // Every answer has the headers Logstack-Replica (the name), Logstack-Instance (a
 // random number of the process, by which a replica recognises itself),

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -237,4 +238,33 @@ func floorDiv(a, b int64) int64 {
 		k--
 	}
 	return k
+}
+
+// TestTooManyAlike has two replicas hold more lines of one timestamp than fit into
+// memory: that is an error, and tells where; elsewhere it does not matter.
+func TestTooManyAlike(t *testing.T) {
+	c := newCluster(t, 2, nil)
+	long := strings.Repeat("long line ", 400_000)
+	for _, r := range c {
+		for i := range 5 {
+			push(t, r.db, web, model.Entry{Timestamp: 7, Line: fmt.Sprint(i, long)})
+		}
+		push(t, r.db, web, model.Entry{Timestamp: 8, Line: "short"})
+	}
+	it, err := c[0].peers.Select(t.Context(), model.SelectRequest{Range: model.AllTime(), Direction: model.Forward})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = it.Next(t.Context())
+	var many *TooManyAlikeError
+	if !errors.As(err, &many) || many.Timestamp != 7 || many.Stream.Get("app") != "web" {
+		t.Errorf("%v", err)
+	}
+	if err := it.Close(); err != nil {
+		t.Error(err)
+	}
+	it, err = c[0].peers.Select(t.Context(), model.SelectRequest{Range: model.TimeRange{Start: 8, End: 9}})
+	if rows := readAll(t, it, err); len(rows) != 1 {
+		t.Errorf("%d rows", len(rows))
+	}
 }
