@@ -119,6 +119,22 @@ func TestResolveGrafana(t *testing.T) {
 	}
 }
 
+// TestGrafanaCredentials: a data source that is going to be refused is told.
+func TestGrafanaCredentials(t *testing.T) {
+	v := DefaultValues()
+	v.ServiceMonitor, v.AlertRules, v.Auth.SecretName = AutoOff, AutoOff, "logs-auth"
+	for _, files := range [][]string{nil, {"kube-prometheus-stack"}} {
+		var notes []string
+		obs := Observer{Note: func(text string) { notes = append(notes, text) }}
+		if _, err := resolve(t.Context(), &kube.Client{Kube: withGrafana(t, files...)}, v, obs); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(strings.Join(notes, "\n"), "secret/logs-auth"); got != (files != nil) {
+			t.Errorf("with %q: %q", files, notes)
+		}
+	}
+}
+
 // rendered says where the data source and the dashboard for logs are put.
 func rendered(t *testing.T, v Values) (source, board string) {
 	t.Helper()

@@ -118,6 +118,10 @@ func resolve(ctx context.Context, c *kube.Client, v Values, obs Observer) (Value
 	if v.Grafana = g; note != "" {
 		obs.note(note)
 	}
+	if g.wanted() && v.Auth.SecretName != "" {
+		obs.note("Grafana's data source has no credentials, and the collector asks for those of secret/" + v.Auth.SecretName +
+			": make one by hand, or grafana.enabled: false")
+	}
 	for _, a := range []struct {
 		value *Auto
 		kind  schema.GroupKind
