@@ -43,6 +43,16 @@ func flowCases() []testCase {
 			return s
 		}
 	}
+	// volume is a Loki with a volume of 10 GiB of which so many percent are used.
+	volume := func(percent int64) func(testing.TB) *snapshot.Snapshot {
+		return func(testing.TB) *snapshot.Snapshot {
+			s := snapshot.New(taken, "logstack", "logstack")
+			s.SetVersion(&apiversion.Info{GitVersion: "v1.36.3"})
+			s.SetVolumes([]snapshot.VolumeUse{{Namespace: "monitoring", Claim: "data-loki-0", Pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "loki-0"}}, Used: 10 << 30 / 100 * percent, Capacity: 10 << 30}})
+			s.Finish()
+			return s
+		}
+	}
 	// stored is our stack with a volume of 10 GiB that holds so many bytes of so many days.
 	stored := func(bytes int64, days int, args ...string) func(testing.TB) *snapshot.Snapshot {
 		return func(tb testing.TB) *snapshot.Snapshot {
@@ -75,6 +85,14 @@ func flowCases() []testCase {
 		{name: "does not fit: what to do", code: "LS0903", expect: []expectation{{"LS0903", Warning, "install --storage-size 45Gi, or --retention 6d"}}, build: stored(5<<30, 5, "--retention=30d", "--max-disk=8192MiB")},
 		{name: "fits", code: "LS0903", build: stored(5<<30, 5, "--retention=6d", "--max-disk=8192MiB")},
 		{name: "no limit", code: "LS0903", build: stored(5<<30, 5, "--retention=0", "--max-disk=0")},
+		{name: "Loki is full", code: "LS0902", expect: []expectation{{"LS0902", Error, "data-loki-0 97 % full: 9.7 GiB of 10 GiB (pod loki-0)"}}, build: volume(97)},
+		{name: "Loki fills up", code: "LS0902", expect: []expectation{{"LS0902", Warning, "85 % full"}}, build: volume(85)},
+		{name: "Loki has room", code: "LS0902", build: volume(80)},
+		{name: "no right to ask the kubelet", code: "LS0902", expect: []expectation{{"LS0902", Skip, "need get nodes/proxy"}}, build: func(tb testing.TB) *snapshot.Snapshot {
+			s := volume(1)(tb)
+			s.SetMissing(snapshot.Volumes, &snapshot.Missing{Right: &snapshot.Right{Verb: "get", Resource: "nodes", Subresource: "proxy"}})
+			return s
+		}},
 		{name: "nearly full", code: "LS0902", expect: []expectation{{"LS0902", Warning, "nearly full: 8.5 GiB of 10 GiB for 5 days, 1.7 GiB a day; room for 0 days more"}}, build: stored(17<<29, 5, "--retention=30d", "--max-disk=0")},
 		{name: "as good as full", code: "LS0902", expect: []expectation{{"LS0902", Error, "as good as full"}}, build: stored(39<<28, 5, "--retention=30d", "--max-disk=0")},
 		{name: "at its limit", code: "LS0902", build: stored(17<<29, 5, "--retention=30d", "--max-disk=8GiB")},

@@ -22,9 +22,13 @@ func roomChecks() []Check {
 	return []Check{
 		{
 			Code: "LS0902", Severity: Error, Title: "the store has room",
-			Explain: "With a full volume nothing is stored any more until old blocks are deleted; lines that the node still has are read later, others are lost. The answer says what is stored a day and for how many days there is room.",
+			Explain: "With a full volume nothing is stored any more until old blocks are deleted; lines that the node still has are read later, others are lost. Our collector says what it stores a day and for how many days there is room; of other stores (Loki), the kubelet is asked how full their volumes are.",
 			Fix:     "kubectl logstack install --storage-size 20Gi, or a shorter --retention",
-			Needs:   needs, Uses: uses, Applies: asked, Run: checkRoom,
+			Needs:   []snapshot.Input{snapshot.Server}, Uses: append([]snapshot.Input{snapshot.Flow, snapshot.Volumes}, uses...),
+			Applies: func(s *snapshot.Snapshot) bool {
+				return asked(s) || len(s.Volumes()) > 0 || unseen(s, snapshot.Flow) != nil || unseen(s, snapshot.Volumes) != nil
+			},
+			Run: func(s *snapshot.Snapshot) []Finding { return append(checkRoom(s), otherRoom(s)...) },
 		},
 		{
 			Code: "LS0903", Severity: Warning, Title: "there is room for the whole retention",
@@ -112,7 +116,44 @@ const (
 	asGoodFull = 0.95
 )
 
+// unseen says why there is an input that could not be looked at; nil when it
+// was, or when there is nothing of the kind.
+func unseen(s *snapshot.Snapshot, in snapshot.Input) *snapshot.Missing {
+	if m := s.Missing(in); m != nil && !m.Offline && !m.Absent {
+		return m
+	}
+	return nil
+}
+
+// otherRoom looks at the volumes of other stores.
+func otherRoom(s *snapshot.Snapshot) []Finding {
+	if m := unseen(s, snapshot.Volumes); m != nil {
+		return []Finding{skip(snapshot.Volumes, m)}
+	}
+	var out []Finding
+	for _, v := range s.Volumes() {
+		share := float64(v.Used) / float64(v.Capacity)
+		if share <= nearlyFull {
+			continue
+		}
+		f := Finding{Status: Warning, Ref: snapshot.Ref{Kind: "PersistentVolumeClaim", Namespace: v.Namespace, Name: v.Claim}, Detail: fmt.Sprintf("%.0f %% full: %s of %s (pod %s)", share*100, size(float64(v.Used)), size(float64(v.Capacity)), v.Pod.Name),
+			Fix: "a shorter retention (loki.limits_config.retention_period with compactor.retention_enabled), or a larger volume: kubectl edit pvc -n " + v.Namespace + " " + v.Claim}
+		if share > asGoodFull {
+			f.Status = Error
+			f.Explains = append(complaintsIn("", "full", "refused"), "LS1005", "LS0401@pod/"+v.Namespace+"/"+v.Pod.Name)
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
 func checkRoom(s *snapshot.Snapshot) []Finding {
+	if m := unseen(s, snapshot.Flow); m != nil {
+		return []Finding{skip(snapshot.Flow, m)}
+	}
+	if s.Flow() == nil {
+		return nil
+	}
 	if out := unasked(s); out != nil {
 		return out
 	}

@@ -55,6 +55,7 @@ const (
 	Flow            Input = "the lines stored lately"
 	StackMetrics    Input = "the metrics of the stack"
 	Logs            Input = "the logs of the stack"
+	Volumes         Input = "the use of volumes"
 	Inside          Input = "the view from inside the cluster" // only with --probe
 	InstallRights   Input = "your rights to install"           // only with --pre
 	Discovery       Input = "API discovery"

@@ -88,7 +88,7 @@ func (s *Snapshot) loadLive(ctx context.Context, c *kube.Client) error {
 		for _, k := range kinds {
 			s.SetMissing(k.in, &Missing{Err: errNotReached})
 		}
-		for _, in := range []Input{OwnRights, CollectorRights, Query, Arrival, Flow, StackMetrics, Logs, Inside, InstallRights, Discovery} {
+		for _, in := range []Input{OwnRights, CollectorRights, Query, Arrival, Flow, StackMetrics, Logs, Volumes, Inside, InstallRights, Discovery} {
 			s.SetMissing(in, &Missing{Err: errNotReached})
 		}
 		return ctx.Err()

@@ -69,6 +69,7 @@ func Load(ctx context.Context, r Request) (*Snapshot, error) {
 		s.runProbes(ctx, r.Probes)
 		s.readMetrics(ctx, r.Client)
 		s.readLogs(ctx, r.Client)
+		s.readVolumes(ctx, r.Client)
 		s.lookInside(ctx, r.Probes)
 	}
 	return s, ctx.Err()
@@ -97,7 +98,7 @@ func (s *Snapshot) markOffline(whole []Input) {
 			s.d.missing[k.in] = &Missing{Offline: true}
 		}
 	}
-	for _, in := range []Input{Server, OwnRights, CollectorRights, Query, Arrival, Flow, StackMetrics, Logs, Inside, InstallRights, Discovery} {
+	for _, in := range []Input{Server, OwnRights, CollectorRights, Query, Arrival, Flow, StackMetrics, Logs, Volumes, Inside, InstallRights, Discovery} {
 		s.d.missing[in] = &Missing{Offline: true, Err: errors.New("no cluster was asked")}
 	}
 }

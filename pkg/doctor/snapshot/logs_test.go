@@ -126,3 +126,36 @@ func TestSilent(t *testing.T) {
 		}
 	}
 }
+
+// TestReadVolumes: the kubelets of nodes with a Loki's claim are asked; without
+// the right, nobody is.
+func TestReadVolumes(t *testing.T) {
+	for _, allowed := range []bool{true, false} {
+		var asked []string
+		api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			if strings.HasSuffix(r.URL.Path, "selfsubjectaccessreviews") {
+				_, _ = fmt.Fprintf(w, `{"kind":"SelfSubjectAccessReview","apiVersion":"authorization.k8s.io/v1","status":{"allowed":%t}}`, allowed)
+				return
+			}
+			asked = append(asked, r.URL.Path)
+			_, _ = io.WriteString(w, `{"pods":[{"volume":[{"name":"tmp","usedBytes":1,"capacityBytes":2},{"usedBytes":70,"capacityBytes":100,"pvcRef":{"name":"data-loki-0","namespace":"monitoring"}},{"usedBytes":1,"capacityBytes":1,"pvcRef":{"name":"db","namespace":"shop"}}]}]}`)
+		}))
+		config := &rest.Config{Host: api.URL}
+		c, err := kubernetes.NewForConfig(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := New(now, "logstack", "logstack")
+		s.Add(Pods, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "monitoring", Name: "loki-0"}, Status: corev1.PodStatus{Phase: corev1.PodRunning}, Spec: corev1.PodSpec{NodeName: "n1", Containers: []corev1.Container{{Image: "grafana/loki:3"}},
+			Volumes: []corev1.Volume{{VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data-loki-0"}}}}}})
+		s.readVolumes(t.Context(), &kube.Client{Config: config, Kube: c})
+		api.Close()
+		if allowed && (!slices.Equal(asked, []string{"/api/v1/nodes/n1/proxy/stats/summary"}) || len(s.Volumes()) != 1 || s.Volumes()[0].Used != 70 || s.Volumes()[0].Claim != "data-loki-0") {
+			t.Errorf("%v %+v", asked, s.Volumes())
+		}
+		if m := s.Missing(Volumes); !allowed && (len(asked) > 0 || m == nil || m.Error() != "need get nodes/proxy") {
+			t.Errorf("%v %v", asked, m)
+		}
+	}
+}

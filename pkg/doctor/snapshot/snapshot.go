@@ -70,6 +70,7 @@ type data struct {
 	inside          []*InsideResult
 	installRights   []InstallRight
 	stale           []string
+	volumes         []VolumeUse
 	refused         map[string]*Right // kind/namespace/name of values that may not be read
 }
 
