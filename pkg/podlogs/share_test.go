@@ -31,6 +31,16 @@ func (x *fleet) wantNoGaps(pods []*fakePod) {
 	}
 }
 
+// written counts the lines that the pods wrote.
+func (x *fleet) written(pods []*fakePod) (n int) {
+	for _, p := range pods {
+		for _, c := range p.containers {
+			n += c.current.seq
+		}
+	}
+	return n
+}
+
 // TestShareScaleUp starts replicas one after the other while lines are written.
 func TestShareScaleUp(t *testing.T) {
 	share(t, 3, func(x *fleet) {
@@ -48,14 +58,8 @@ func TestShareScaleUp(t *testing.T) {
 			}
 		}
 		x.wantNoGaps(pods)
-		written := 0
-		for _, p := range pods {
-			for _, c := range p.containers {
-				written += c.current.seq
-			}
-		}
-		if n := x.stored(); n > written+4*48 {
-			t.Errorf("%d lines are stored of %d that were written", n, written)
+		if n := x.stored(); n > x.written(pods)+4*48 {
+			t.Errorf("%d lines are stored of %d that were written", n, x.written(pods))
 		}
 	})
 }
@@ -90,6 +94,9 @@ func TestShareCrash(t *testing.T) {
 		x.replicas[1].crash()
 		x.writing(40*time.Second, pods)
 		x.owners()
+		if n, most := x.stored(), x.written(pods)+10*len(pods); n > most {
+			t.Errorf("%d lines are stored, want at most %d: a crash costs what was not copied yet", n, most)
+		}
 		x.replicas[1].start() // its old positions are of no use any more
 		x.writing(20*time.Second, pods)
 		x.replicas[0].crash()
@@ -153,5 +160,123 @@ func TestShareDisconnected(t *testing.T) {
 		x.writing(30*time.Second, pods)
 		x.owners()
 		x.wantNoGaps(pods)
+	})
+}
+
+// TestShareTwins hands pods over in the middle of lines that are all alike and
+// have one timestamp, as CRI-O writes them: as many are found as were written.
+func TestShareTwins(t *testing.T) {
+	for name, handOver := range map[string]func(x *fleet){
+		"a newcomer": func(x *fleet) { x.replicas[1].start() },
+		"a rollout": func(x *fleet) {
+			x.replicas[1].start()
+			pass(10 * time.Second)
+			x.replicas[0].end()
+		},
+		"a crash": func(x *fleet) {
+			x.replicas[1].start()
+			pass(10 * time.Second)
+			x.replicas[0].crash()
+		},
+		"there and back": func(x *fleet) {
+			x.replicas[1].start()
+			pass(10 * time.Second)
+			x.replicas[1].end()
+			pass(10 * time.Second)
+			x.replicas[1].start()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			share(t, 2, func(x *fleet) {
+				pods := x.addPods(8, "a")
+				x.replicas[0].start()
+				pass(10 * time.Second)
+				x.writing(time.Second, pods)
+				at := time.Now()
+				twins := func(n int) {
+					pass(time.Millisecond)
+					x.k.mu.Lock()
+					defer x.k.mu.Unlock()
+					for _, p := range pods {
+						for range n {
+							x.k.writeLine(p.containers["a"].current, fakeLine{ts: at, text: "twin"})
+							x.k.writeLine(p.containers["a"].current, fakeLine{ts: at, text: "other"})
+						}
+						p.touch()
+					}
+				}
+				twins(3)
+				pass(5 * time.Second)
+				handOver(x)
+				pass(25 * time.Second)
+				twins(2)
+				pass(5 * time.Second)
+				x.writing(time.Second, pods)
+				pass(time.Second)
+				x.wantNoGaps(pods)
+			})
+		})
+	}
+}
+
+// TestShareFailures stops the disk of a replica that is to take pods over.
+func TestShareFailures(t *testing.T) {
+	share(t, 2, func(x *fleet) {
+		pods := x.addPods(16, "a")
+		x.replicas[0].start()
+		x.writing(10*time.Second, pods)
+		full := x.replicas[1].mem
+		full.mu.Lock()
+		full.fail = errKilled
+		full.mu.Unlock()
+		x.replicas[1].start()
+		x.writing(20*time.Second, pods)
+		full.mu.Lock()
+		full.fail = nil
+		full.mu.Unlock()
+		x.writing(20*time.Second, pods)
+		x.owners()
+		x.wantNoGaps(pods)
+	})
+}
+
+// TestShareDeadOwnersPod removes a pod after its owner has crashed and before that
+// is known: who takes over says that its end is missing, once.
+func TestShareDeadOwnersPod(t *testing.T) {
+	share(t, 3, func(x *fleet) {
+		pods := x.addPods(9, "a")
+		for _, r := range x.replicas {
+			r.start()
+		}
+		x.writing(15*time.Second, pods)
+		x.replicas[1].crash()
+		x.writing(3*time.Second, pods)
+		for _, p := range pods {
+			x.k.terminate(p)
+			x.k.exit(p, "a")
+		}
+		pass(time.Second)
+		for _, p := range pods {
+			x.k.remove(p)
+		}
+		pass(3 * time.Minute)
+		x.replicas[1].start() // its old positions must not be finished again
+		pass(3 * time.Minute)
+		marked := 0
+		for _, p := range pods {
+			gaps := x.judge(p, "a")
+			if len(gaps) > 1 {
+				t.Errorf("%s has gaps %s", p.pod.Name, describeGaps(gaps))
+			}
+			marked += len(gaps)
+		}
+		if marked == 0 || marked == len(pods) {
+			t.Errorf("%d of %d pods have a gap", marked, len(pods))
+		}
+		for _, r := range x.replicas {
+			if len(r.mem.marks) > 0 {
+				t.Errorf("%s keeps marks: %v", r.name, r.mem.marks)
+			}
+		}
 	})
 }
