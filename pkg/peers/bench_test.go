@@ -121,3 +121,17 @@ func drainOr(b *testing.B, name string, it model.BatchIterator, err error) int {
 	}
 	return n
 }
+
+// BenchmarkLeave hands 100,000 lines over to two replicas.
+func BenchmarkLeave(b *testing.B) {
+	for range b.N {
+		b.StopTimer()
+		c, _ := benchCluster(b, 1)
+		b.StartTimer()
+		if err := c[0].peers.leaveOnce(context.Background()); err != nil {
+			b.Fatal(err)
+		}
+		st := c[0].peers.LeaveStatus()
+		b.ReportMetric(float64(st.Shipped)*float64(b.N)/b.Elapsed().Seconds(), "lines/s")
+	}
+}
