@@ -292,7 +292,7 @@ func (x *fleet) covered(gaps []model.Entry, ts int64) bool {
 	for _, g := range gaps {
 		from, to := int64(0), int64(1<<62)
 		if t, err := time.Parse(time.RFC3339Nano, g.Metadata.Get(MetaGapFrom)); err == nil {
-			from = t.UnixNano()
+			from = t.UnixNano() - 1000 // two runs may have written in one moment
 		}
 		if t, err := time.Parse(time.RFC3339Nano, g.Metadata.Get(MetaGapTo)); err == nil {
 			to = t.UnixNano()

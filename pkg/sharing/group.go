@@ -29,6 +29,8 @@ const (
 	// maxSkew is how far the clock of another member may be off for its renewal
 	// times to be believed where nothing better is known.
 	maxSkew = time.Minute
+	// warnInterval is how often the same trouble is logged.
+	warnInterval = time.Minute
 	// settleTime is how long after a change of members all of them know of it.
 	settleTime = 5 * time.Second
 )
@@ -130,7 +132,10 @@ type Group struct {
 	nodes     int
 	changedAt time.Time
 	subs      map[chan struct{}]struct{}
-	wake      chan struct{} // something for the loop to look at
+	// problem is why our Lease cannot be had or renewed, warned when that was
+	// logged last.
+	problem string
+	warned  time.Time
 	// unreachable is since when members could not be asked.
 	unreachable map[string]time.Time
 	reachedID   map[string]string
@@ -165,7 +170,7 @@ func New(o Options) (*Group, error) {
 	g := &Group{
 		opts: o, log: o.Logger, metrics: newMetrics(), state: StateReady, fenced: true,
 		members: make(map[string]*member), subs: make(map[chan struct{}]struct{}),
-		wake: make(chan struct{}, 1), unreachable: make(map[string]time.Time), reachedID: make(map[string]string),
+		unreachable: make(map[string]time.Time), reachedID: make(map[string]string),
 		nodes: 1,
 	}
 	if o.Leaving {
@@ -409,7 +414,7 @@ func (g *Group) Status() map[string]any {
 	defer g.mu.Unlock()
 	return map[string]any{
 		"set": g.opts.Set, "name": g.opts.Name, "fenced": g.fenced, "members": list,
-		"nodeSplits": splits(g.nodes, len(g.ranking.names)),
+		"nodeSplits": splits(g.nodes, len(g.ranking.names)), "problem": g.problem,
 	}
 }
 

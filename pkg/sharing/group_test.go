@@ -196,8 +196,14 @@ func TestFence(t *testing.T) {
 		if b.Owns("events") || b.Owner(podlogs.PodRef{UID: "x", Node: "n"}) == "b" {
 			t.Error("a fenced member owns something")
 		}
+		if text := fmt.Sprint(b.Status()["problem"]); !strings.Contains(text, fakelease.ErrBroken.Error()) {
+			t.Errorf("the status does not say what is wrong, but %q", text)
+		}
 		b.client.Break(false)
 		pass(5 * time.Second)
+		if text := b.Status()["problem"]; text != "" {
+			t.Errorf("the status still says %q", text)
+		}
 		if b.Fenced() {
 			t.Error("a member that can renew its Lease is still fenced")
 		}

@@ -44,7 +44,7 @@ func (g *Group) Run(ctx context.Context) {
 		if due {
 			if err := g.renew(ctx); err != nil && ctx.Err() == nil {
 				g.metrics.failures.Inc()
-				g.log.Warn("renewing the Lease of this replica failed; it is tried again", "lease", g.opts.Name, "err", err)
+				g.trouble("renewing the Lease of this replica failed; it is tried again", err)
 			}
 			continue
 		}
@@ -52,8 +52,21 @@ func (g *Group) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		case <-g.wake:
 		}
+	}
+}
+
+// trouble notes why the Lease cannot be had, and says so once a minute.
+func (g *Group) trouble(what string, err error) {
+	g.mu.Lock()
+	g.problem = what + ": " + err.Error()
+	due := time.Since(g.warned) >= warnInterval
+	if due {
+		g.warned = time.Now()
+	}
+	g.mu.Unlock()
+	if due {
+		g.log.Warn(what, "lease", g.opts.Name, "err", err)
 	}
 }
 
@@ -76,7 +89,7 @@ func (g *Group) acquire(ctx context.Context) bool {
 			return true
 		}
 		if err != nil && ctx.Err() == nil {
-			g.log.Warn("the Lease of this replica could not be taken; it is tried again", "lease", g.opts.Name, "err", err)
+			g.trouble("the Lease of this replica could not be taken; until it is, nothing is read", err)
 		}
 		if l != nil && (seen == nil || l.ResourceVersion != seen.ResourceVersion) {
 			seen, since = l, time.Now()
@@ -173,7 +186,7 @@ func (g *Group) filled(l *coordv1.Lease, now time.Time) *coordv1.Lease {
 func (g *Group) hold(l *coordv1.Lease, begun time.Time, t term) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.own, g.renewed, g.lastTerm = l, begun, t
+	g.own, g.renewed, g.lastTerm, g.problem = l, begun, t, ""
 	g.judgeTerm()
 	g.evaluate()
 }
@@ -209,7 +222,7 @@ func (g *Group) renew(ctx context.Context) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.own != nil {
-		g.own, g.renewed = out, begun
+		g.own, g.renewed, g.problem = out, begun, ""
 	}
 	g.evaluate()
 	return nil
