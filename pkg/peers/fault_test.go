@@ -98,7 +98,7 @@ var faults = map[string]func(http.Handler) http.Handler{
 func TestFaults(t *testing.T) {
 	for name, fault := range faults {
 		t.Run(name, func(t *testing.T) {
-			c := newCluster(t, 3, func(_ int, o *Options) { o.Timeout, o.Idle = 200*time.Millisecond, 200*time.Millisecond })
+			c := newCluster(t, 3, nil)
 			for i, r := range c {
 				ls := labels.FromStrings("app", "web", "at", fmt.Sprint(i))
 				var es []model.Entry
@@ -110,6 +110,8 @@ func TestFaults(t *testing.T) {
 			}
 			c[0].peers.lookAround(t.Context()) // it is known what they hold
 			c[2].setWrap(fault)
+			failing := c[0].peers.peers[c[2].name]
+			failing.timeout, failing.idle = 100*time.Millisecond, 100*time.Millisecond
 			for _, what := range []string{"ordered", "unordered", "split", "series", "volume"} {
 				forgive(c[0].peers)
 				ctx, warnings := model.WithWarnings(t.Context())

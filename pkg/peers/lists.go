@@ -93,7 +93,7 @@ func list[T any](ctx context.Context, s *Store, p *peer, q ask, element func(*de
 		return nil, err
 	}
 	defer resp.Body.Close() //nolint:errcheck // read to its end or given up
-	frames := newPatientReader(resp, s.opts.Idle)
+	frames := newPatientReader(resp, p.idle)
 	defer frames.stop()
 	var out []T
 	var payload []byte

@@ -64,6 +64,8 @@ const (
 // peer is what a Store knows of another replica.
 type peer struct {
 	name string
+	// timeout and idle are those of Options.
+	timeout, idle time.Duration
 
 	mu       sync.Mutex // guards what follows
 	url      string
@@ -284,7 +286,7 @@ func (s *Store) post(ctx context.Context, p *peer, what string, body any) (*http
 	req.Header.Set(headerState, s.leave.state())
 	timer := time.AfterFunc(dialTimeout, func() { cancel(errTimeout) })
 	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { timer.Reset(s.opts.Timeout) },
+		GotConn: func(httptrace.GotConnInfo) { timer.Reset(p.timeout) },
 	}))
 	resp, err := s.client.Do(req)
 	timer.Stop()

@@ -122,7 +122,7 @@ func (it *remote) read(ctx context.Context, table *batchTable, body any) (last i
 		return 0, false, err
 	}
 	defer resp.Body.Close() //nolint:errcheck // read to its end or given up
-	frames := newPatientReader(resp, it.s.opts.Idle)
+	frames := newPatientReader(resp, it.p.idle)
 	defer frames.stop()
 	for {
 		var rb *remoteBatch

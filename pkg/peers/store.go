@@ -74,7 +74,7 @@ type Options struct {
 
 // dialTimeout bounds the making of a connection, TLS included: inside a cluster
 // it takes milliseconds, or does not happen.
-const dialTimeout = time.Second
+const dialTimeout = 2 * time.Second
 
 func (o Options) withDefaults() Options {
 	if o.Transport == nil {
@@ -104,7 +104,7 @@ func NewTransport() *http.Transport {
 		DialContext:         (&net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second}).DialContext,
 		MaxIdleConnsPerHost: 16,
 		IdleConnTimeout:     90 * time.Second,
-		TLSHandshakeTimeout: 2 * dialTimeout,
+		TLSHandshakeTimeout: dialTimeout,
 		DisableCompression:  true, // frames are compressed
 		ReadBufferSize:      64 << 10,
 		WriteBufferSize:     64 << 10,
@@ -148,7 +148,7 @@ func New(local Local, d Directory, o Options) *Store {
 	}
 	s.closing, s.close = context.WithCancel(context.Background())
 	for key, value := range local.Marks(knownPrefix) {
-		p := &peer{name: strings.TrimPrefix(key, knownPrefix)}
+		p := s.newPeer(strings.TrimPrefix(key, knownPrefix))
 		if err := json.Unmarshal(value, &p.known); err != nil {
 			s.log.Warn("what was known of a replica cannot be read", "replica", p.name, "error", err)
 		}
@@ -158,6 +158,10 @@ func New(local Local, d Directory, o Options) *Store {
 		}
 	}
 	return s
+}
+
+func (s *Store) newPeer(name string) *peer {
+	return &peer{name: name, timeout: s.opts.Timeout, idle: s.opts.Idle}
 }
 
 // others returns the peers that have to be asked, sorted by name: those of the
@@ -179,7 +183,7 @@ func (s *Store) others() []*peer {
 		}
 		known[l.Name] = l
 		if s.peers[l.Name] == nil {
-			s.peers[l.Name] = &peer{name: l.Name}
+			s.peers[l.Name] = s.newPeer(l.Name)
 		}
 	}
 	var out []*peer

@@ -208,7 +208,7 @@ func (f *follower) run(ctx context.Context, tried func()) {
 // comes first.
 func (f *follower) read(ctx context.Context, resp *http.Response) error {
 	defer resp.Body.Close() //nolint:errcheck // given up
-	frames := newPatientReader(resp, f.t.s.opts.Idle)
+	frames := newPatientReader(resp, f.p.idle)
 	defer frames.stop()
 	if f.late {
 		if err := f.catchUp(ctx); err != nil {
