@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/podlogs/nodefiles"
 )
@@ -37,6 +38,9 @@ type chain struct {
 	// rested says that nobody has written to the file for some seconds when it
 	// was last opened.
 	rested bool
+	// verified is when the live file was last written to, as of a time when it had
+	// its fingerprint and had been left alone: another file has a later time.
+	verified time.Time
 	// more says that the last pass ended before the end of the live file.
 	more bool
 	// bad counts lines that were no records.
@@ -74,7 +78,7 @@ func (c *chain) begin(ctx context.Context, f nodefiles.File) error {
 	if err != nil && !(f.Live() && nodefiles.KindOf(err) == nodefiles.KindNotFound) {
 		return err
 	}
-	c.file, c.id, c.off = f, id, 0
+	c.file, c.id, c.off, c.verified = f, id, 0, time.Time{}
 	return nil
 }
 
@@ -140,7 +144,7 @@ func (c *chain) readFile(ctx context.Context, f func(*nodefiles.Record) error) (
 		return false, err
 	}
 	defer body.Close()
-	if c.file.Live() && body.Size != c.off { // something new, or another file
+	if c.file.Live() && !c.unchanged(body) {
 		id, err := c.fileID(ctx, c.file)
 		if err != nil && nodefiles.KindOf(err) != nodefiles.KindNotFound {
 			return false, err
@@ -148,6 +152,10 @@ func (c *chain) readFile(ctx context.Context, f func(*nodefiles.Record) error) (
 		if id != c.id {
 			body.Close()
 			return true, c.locate(ctx, c.id)
+		}
+		c.verified = time.Time{}
+		if body.Rested {
+			c.verified = body.Modified
 		}
 	}
 	if !c.file.Gzip && body.Size < c.off {
@@ -164,6 +172,12 @@ func (c *chain) readFile(ctx context.Context, f func(*nodefiles.Record) error) (
 		return false, nil // the runtime may still have something for it
 	}
 	return true, c.next(ctx)
+}
+
+// unchanged says that a live file is the one that was read to its end. The size
+// alone does not: another file may have grown to the same one.
+func (c *chain) unchanged(body *nodefiles.Body) bool {
+	return body.Size == c.off && !body.Modified.IsZero() && body.Modified.Equal(c.verified)
 }
 
 // records shows the records of one body.
@@ -223,7 +237,7 @@ func (c *chain) next(ctx context.Context) error {
 		}
 	}
 	if i == len(files) || files[i].Live() {
-		c.file, c.id, c.off = nodefiles.Live(c.run), live, 0
+		c.file, c.id, c.off, c.verified = nodefiles.Live(c.run), live, 0, time.Time{}
 		return nil
 	}
 	return c.begin(ctx, files[i])

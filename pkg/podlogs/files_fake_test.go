@@ -85,22 +85,22 @@ func (f *fakeFiles) List(_ context.Context, d nodefiles.Dir) (all []nodefiles.Fi
 }
 
 // content is a file as it is now.
-func (f *fakeFiles) content(d nodefiles.Dir, want nodefiles.File) (data []byte, rested bool, err error) {
+func (f *fakeFiles) content(d nodefiles.Dir, want nodefiles.File) (data []byte, modified time.Time, err error) {
 	for _, run := range f.runs(d) {
 		names, files := f.named(run)
 		for i, n := range names {
 			if n != want {
 				continue
 			}
-			var last time.Time
+			modified = files[i].born
 			for _, l := range files[i].lines {
-				last = l.ts
+				modified = l.ts
 				data = appendRecords(data, l)
 			}
-			return data, time.Since(last) > 2*time.Second, nil
+			return data, modified.Truncate(time.Second), nil
 		}
 	}
-	return nil, false, nodefiles.NotFound("no such file")
+	return nil, modified, nodefiles.NotFound("no such file")
 }
 
 // appendRecords writes a line as the runtime would: by chance of its length to
@@ -136,7 +136,7 @@ func (f *fakeFiles) Open(_ context.Context, d nodefiles.Dir, file nodefiles.File
 	if err := f.enter("open"); err != nil {
 		return nil, err
 	}
-	data, rested, err := f.content(d, file)
+	data, modified, err := f.content(d, file)
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +145,9 @@ func (f *fakeFiles) Open(_ context.Context, d nodefiles.Dir, file nodefiles.File
 	if f.fault != nil && f.fault("body") != nil {
 		src = io.MultiReader(bytes.NewReader(rest[:len(rest)/2]), brokenBody{})
 	}
-	return nodefiles.NewBody(io.NopCloser(src), int64(len(data)), rested), nil
+	b := nodefiles.NewBody(io.NopCloser(src), int64(len(data)), time.Since(modified) > 2*time.Second)
+	b.Modified = modified
+	return b, nil
 }
 
 type brokenBody struct{}

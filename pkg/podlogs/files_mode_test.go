@@ -102,3 +102,22 @@ func TestFilesOfIdleContainersAreAskedForSeldom(t *testing.T) {
 		c.stop()
 	})
 }
+
+// The file after a rotation grows to the very size of the one before.
+func TestFilesOfEqualSize(t *testing.T) {
+	simulate(t, func(t *testing.T, k *cluster, m *memory) {
+		_, with := serveFiles(k, NodeFilesAll)
+		p := k.addPod("web", "main")
+		c := startCollector(t, k, m, with)
+		pass(10 * time.Second)
+		for range 3 {
+			k.number(p, "main", 1)
+			pass(20 * time.Second)
+			k.rotate(p, "main")
+		}
+		k.number(p, "main", 1)
+		pass(time.Minute)
+		wantLines(t, m, "web:main", "0/0", "0/1", "0/2", "0/3")
+		c.stop()
+	})
+}

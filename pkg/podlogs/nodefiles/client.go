@@ -302,6 +302,8 @@ type Body struct {
 	// Rested says that the file was last written to more than two seconds before
 	// the request, by the node's own clock.
 	Rested bool
+	// Modified is when that was, in whole seconds; zero if it is not known.
+	Modified time.Time
 
 	from     int64
 	src      io.Reader
@@ -317,7 +319,7 @@ type Body struct {
 // accept looks at status and headers.
 func (b *Body) accept(resp *http.Response, d Dir) error {
 	b.closers = append(b.closers, resp.Body)
-	b.Rested = rested(resp.Header)
+	b.Rested, b.Modified = rested(resp.Header)
 	switch resp.StatusCode {
 	case http.StatusOK:
 		return nil
@@ -341,10 +343,13 @@ func (b *Body) accept(resp *http.Response, d Dir) error {
 }
 
 // rested compares two headers of one clock. Both have whole seconds.
-func rested(h http.Header) bool {
+func rested(h http.Header) (bool, time.Time) {
 	now, err1 := http.ParseTime(h.Get("Date"))
 	modified, err2 := http.ParseTime(h.Get("Last-Modified"))
-	return err1 == nil && err2 == nil && now.Sub(modified) > 2*time.Second
+	if err1 != nil || err2 != nil {
+		return false, time.Time{}
+	}
+	return now.Sub(modified) > 2*time.Second, modified
 }
 
 // parseContentRange reads "bytes 5-9/10" and "bytes */10".
