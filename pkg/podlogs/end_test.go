@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // TestCutOfEndingPodIsNoEnd cuts a follow while a pod stops, as a proxy that
@@ -41,6 +42,47 @@ func TestCutOfEndingPodIsNoEnd(t *testing.T) {
 				k.remove(p)
 				pass(time.Minute)
 				wantLines(t, m, "web:main", "0/0", "0/1", "0/2", "<pod_deleted_before_drain>")
+				col.stop()
+			})
+		})
+	}
+}
+
+// TestRemovedContainerWasReadToItsEnd: the runtime removes the container of a
+// deleted pod before the kubelet looks whether it has ended, and the follow ends
+// with an error. All of it was delivered by then, unless half a line was.
+func TestRemovedContainerWasReadToItsEnd(t *testing.T) {
+	const notFound = "rpc error: code = NotFound desc = an error occurred when try to find container \"0123\": not found"
+	for name, c := range map[string]struct {
+		text string
+		want []string
+	}{
+		"all of it": {text: notFound, want: []string{"0/0", "0/1", "0/2", "0/3"}},
+		"half a line": {
+			text: "2000-01-01T00:01:00.000000000Z hal" + notFound,
+			want: []string{"0/0", "0/1", "0/2", "0/3", "<pod_deleted_before_drain>"},
+		},
+		"another error": {
+			text: "unable to retrieve container logs for containerd://0123",
+			want: []string{"0/0", "0/1", "0/2", "0/3", "<pod_deleted_before_drain>"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(t *testing.T, k *cluster, m *memory) {
+				k.endText = c.text
+				p := k.addPod("web", "main")
+				col := startCollector(t, k, m)
+				k.number(p, "main", 3)
+				pass(20 * time.Second)
+				k.terminate(p)
+				k.number(p, "main", 1)
+				pass(100 * time.Millisecond)
+				k.refuse(apierrors.NewBadRequest("container is terminated"))
+				k.exit(p, "main")
+				pass(20 * time.Millisecond)
+				k.remove(p)
+				pass(time.Minute)
+				wantLines(t, m, "web:main", c.want...)
 				col.stop()
 			})
 		})

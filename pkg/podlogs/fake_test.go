@@ -51,6 +51,8 @@ type cluster struct {
 	maxFollow, maxSilence time.Duration
 	// blind follows never notice a rotation, as with kubelets before 1.29.
 	blind bool
+	// endText is what a follow ends with when its run has ended.
+	endText string
 	// stalled bodies deliver nothing.
 	stalled bool
 }
@@ -368,6 +370,7 @@ type fakeBody struct {
 	// opened, before they first looked at the directory, until the next rotation.
 	stuck  bool
 	blind  bool // see cluster.blind
+	said   bool // endText
 	opened time.Time
 	spoke  time.Time // last delivered something
 }
@@ -415,6 +418,11 @@ func (b *fakeBody) Read(p []byte) (int, error) {
 		changed, end := b.p.changed, b.atEnd()
 		cut := b.cutAt()
 		b.k.mu.Unlock()
+		if end && b.o.Follow && b.k.endText != "" && !b.said {
+			b.said = true
+			b.buf = append(b.buf, b.k.endText...)
+			continue
+		}
 		if end || !cut.IsZero() && !time.Now().Before(cut) {
 			return 0, io.EOF
 		}

@@ -2,6 +2,7 @@ package podlogs
 
 import (
 	"bytes"
+	"strings"
 )
 
 // inbandErrors are beginnings of texts that the kubelet appends to a body whose
@@ -44,4 +45,13 @@ func inbandError(tail []byte) string {
 		}
 	}
 	return ""
+}
+
+// removedAfterEnd says whether a follow ended because the runtime no longer knows
+// the container. The kubelet asks the runtime each time when it has just read to
+// the end of the file, and a container is removed long after its last line: so
+// the follow has delivered all of it. Half a line before the text would say that
+// it has not.
+func removedAfterEnd(tail *record) bool {
+	return !tail.stamped && strings.HasPrefix(tail.text, "rpc error: code = NotFound ")
 }

@@ -310,6 +310,7 @@ func (f *follower) classifyEnd() error {
 	if s.has {
 		e := ending{hasTail: true, tail: s.tail}
 		if err := e.inbandTail(); err != nil {
+			f.t.endSeen = f.mature && removedAfterEnd(&s.tail) && (deleted || v.terminating || v.current.finished)
 			return err
 		}
 	}
