@@ -15,6 +15,7 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // exec, OIDC and cloud logins of kubeconfigs
+	"k8s.io/client-go/rest"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/kube"
 	"github.com/logstack-dev/kubectl-logstack/pkg/output"
@@ -31,6 +32,8 @@ func main() {
 func run(args []string, streams genericiooptions.IOStreams) int {
 	// client-go prints what fails in the background; our errors say it better.
 	utilruntime.ErrorHandlers = nil
+	// What the API server warns of is said as kubectl says it, once.
+	rest.SetDefaultWarningHandler(rest.NewWarningWriter(streams.ErrOut, rest.WarningWriterOptions{Deduplicate: true}))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	streams.In = untilDone(ctx, streams.In)
