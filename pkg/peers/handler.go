@@ -164,10 +164,11 @@ func (s *Store) serveSelect(a *answer, r *http.Request) error {
 		return err
 	}
 	defer it.Close() //nolint:errcheck // of files that have been read
+	filter := newRowFilter(&req)
 	if w.Limit > 0 && !req.Unordered {
-		return a.page(r.Context(), it, w.Limit)
+		return a.page(r.Context(), it, filter, w.Limit)
 	}
-	if err := a.rows(r.Context(), it); err != nil {
+	if err := a.rows(r.Context(), it, filter); err != nil {
 		return err
 	}
 	a.buf = appendStats(nil, it.Stats())
@@ -176,7 +177,7 @@ func (s *Store) serveSelect(a *answer, r *http.Request) error {
 
 // page sends the rows of an ordered iterator up to a limit, and to the end of the
 // timestamp that it falls into.
-func (a *answer) page(ctx context.Context, it model.BatchIterator, limit int) error {
+func (a *answer) page(ctx context.Context, it model.BatchIterator, filter *rowFilter, limit int) error {
 	var enc batchEncoder
 	last := int64(0)
 	for sent := 0; ; {
@@ -187,6 +188,9 @@ func (a *answer) page(ctx context.Context, it model.BatchIterator, limit int) er
 		}
 		if err != nil {
 			return err
+		}
+		if b = filter.pass(b); b.Len() == 0 {
+			continue
 		}
 		end := b.Len()
 		if sent+end > limit {
@@ -243,14 +247,14 @@ func (s *Store) serveTail(a *answer, r *http.Request) error {
 	if err := a.send(frameHeartbeat, nil); err != nil { // it is being followed now
 		return err
 	}
-	if err := a.rows(ctx, it); err != nil && s.closing.Err() == nil {
+	if err := a.rows(ctx, it, nil); err != nil && s.closing.Err() == nil {
 		return err
 	}
 	return nil
 }
 
 // rows sends what an iterator gives.
-func (a *answer) rows(ctx context.Context, it model.BatchIterator) error {
+func (a *answer) rows(ctx context.Context, it model.BatchIterator, filter *rowFilter) error {
 	var enc batchEncoder
 	for {
 		b, err := it.Next(ctx)
@@ -260,6 +264,7 @@ func (a *answer) rows(ctx context.Context, it model.BatchIterator) error {
 		if err != nil {
 			return err
 		}
+		b = filter.pass(b)
 		if err := a.batch(&enc, b, b.Len()); err != nil {
 			return err
 		}

@@ -268,3 +268,44 @@ func TestTooManyAlike(t *testing.T) {
 		t.Errorf("%d rows", len(rows))
 	}
 }
+
+// TestHints asks for lines by what they have in them: everything that the reader
+// can use comes, and peers send little else.
+func TestHints(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(8, 8))
+	c := newCluster(t, 3, nil)
+	n := fill(t, rnd, c, 500, 300)
+	for _, r := range []model.SelectRequest{
+		{Contains: []string{"line", "3"}},
+		{ContainsAny: []string{"e 1", "e 2"}},
+		{ContainsAny: []string{"E 1"}, AnyFold: true},
+		{ContainsNone: []string{"4", ""}},
+		{Contains: []string{"line"}, ContainsAny: []string{"1", "4"}, ContainsNone: []string{"4"}, BatchRows: 3},
+		{Contains: []string{"nowhere"}, BatchRows: 3},
+	} {
+		r.Range = model.AllTime()
+		useful := func(rows []row) (out []row) {
+			for _, x := range rows {
+				line := x.line
+				if r.AnyFold {
+					line = strings.ToUpper(line)
+				}
+				f := rowFilter{all: r.Contains, any: r.ContainsAny, none: r.ContainsNone}
+				if f.wants(line) {
+					out = append(out, x)
+				}
+			}
+			return out
+		}
+		want := useful(n.all(t, r.Range, nil))
+		slices.Reverse(want)
+		it, err := c[1].peers.Select(t.Context(), r)
+		if d := gocmp.Diff(want, useful(readAll(t, it, err)), gocmp.AllowUnexported(row{})); d != "" {
+			t.Errorf("%+v: %s", r, d)
+		}
+		all := readAll(t, c[1].peers.selectFrom(t.Context(), c[1].peers.others()[0], r), nil)
+		if len(useful(all)) != len(all) && !r.AnyFold {
+			t.Errorf("%+v: %d of %d rows are of use", r, len(useful(all)), len(all))
+		}
+	}
+}
