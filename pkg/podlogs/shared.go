@@ -79,7 +79,7 @@ func newSharing(c *Collector) *sharing {
 		c: c, share: c.opts.Share,
 		pods: make(map[string]*sharedPod), nodes: make(map[string]int),
 		copies: make(map[string]map[string]copied), finished: make(map[string]time.Time),
-		wake: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), dirty: newDirtyTargets(),
 		pace: rate.NewLimiter(rate.Limit(c.opts.OpensPerSecond), c.opts.OpensBurst),
 		handovers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: metricPrefix + "handovers_total", Help: "Pods taken over by this replica or released by it, by where their positions came from.",
@@ -469,16 +469,17 @@ type dirtyTargets struct {
 	told map[targetKey]struct{}
 }
 
-func (d *dirtyTargets) init() {
-	if d.set == nil {
-		d.set, d.gone, d.told = make(map[targetKey]struct{}), make(map[targetKey]string), make(map[targetKey]struct{})
-	}
+// maxGone bounds those of vanished pods that could not be told: whoever keeps
+// their copies forgets them by himself, a little later.
+const maxGone = 10_000
+
+func newDirtyTargets() dirtyTargets {
+	return dirtyTargets{set: make(map[targetKey]struct{}), gone: make(map[targetKey]string), told: make(map[targetKey]struct{})}
 }
 
 func (d *dirtyTargets) add(k targetKey) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.init()
 	d.set[k] = struct{}{}
 }
 
@@ -486,7 +487,6 @@ func (d *dirtyTargets) add(k targetKey) {
 func (d *dirtyTargets) all(targets map[targetKey]*running) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.init()
 	clear(d.told)
 	for k := range targets {
 		d.set[k] = struct{}{}
@@ -496,7 +496,6 @@ func (d *dirtyTargets) all(targets map[targetKey]*running) {
 func (d *dirtyTargets) finished(k targetKey, node string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.init()
 	delete(d.set, k)
 	delete(d.told, k)
 	d.gone[k] = node
@@ -506,7 +505,6 @@ func (d *dirtyTargets) finished(k targetKey, node string) {
 func (d *dirtyTargets) take() (set map[targetKey]struct{}, gone map[targetKey]string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.init()
 	set, gone = d.set, d.gone
 	d.set, d.gone = make(map[targetKey]struct{}), make(map[targetKey]string)
 	return set, gone
@@ -528,10 +526,11 @@ func (d *dirtyTargets) again(list []Held) {
 	for i := range list {
 		k := list[i].key()
 		delete(d.told, k)
-		if list[i].Gone {
-			d.gone[k] = list[i].Node
-		} else {
+		switch {
+		case !list[i].Gone:
 			d.set[k] = struct{}{}
+		case len(d.gone) < maxGone:
+			d.gone[k] = list[i].Node
 		}
 	}
 }
@@ -543,7 +542,7 @@ func (c *Collector) touched(k targetKey) {
 	}
 }
 
-// ended notes that the end of a target's pod is stored. Called without locks.
+// finished notes that the end of a target's pod is stored. Called without locks.
 func (c *Collector) finished(k targetKey, node string) {
 	if c.shared == nil {
 		return

@@ -163,8 +163,34 @@ func (s *sharing) decide(pods []PodRef, claim Claim, now time.Time) []*decision 
 			list = append(list, d)
 		}
 	}
+	s.gather(byUID, claim, now)
+	patient := claim.Missing && now.Sub(claim.MissingSince) < missingPatience
+	return slices.DeleteFunc(list, func(d *decision) bool {
+		p := s.pods[d.ref.UID]
+		if p == nil || p.state != podClaiming {
+			return true // it is not to be had any more
+		}
+		for container, own := range d.own {
+			if x := d.best[container]; x == nil || x.pos.within(&own.pos) {
+				d.best[container] = own
+			}
+		}
+		if len(d.best) > 0 {
+			return false
+		}
+		if patient && !d.finished && !s.fresh(p) {
+			p.tryAt = now.Add(claimRetry)
+			return true
+		}
+		p.inherited = claim.Missing
+		return false
+	})
+}
+
+// gather collects what is known of pods: here, and by others. The lock is held.
+func (s *sharing) gather(pods map[string]*decision, claim Claim, now time.Time) {
 	offer := func(k targetKey, x *candidate) {
-		d := byUID[k.uid]
+		d := pods[k.uid]
 		if d == nil {
 			return
 		}
@@ -185,7 +211,7 @@ func (s *sharing) decide(pods []PodRef, claim Claim, now time.Time) []*decision 
 	for i := range claim.Held {
 		h := &claim.Held[i]
 		if h.Gone {
-			if d := byUID[h.UID]; d != nil {
+			if d := pods[h.UID]; d != nil {
 				d.finished = true
 			}
 			continue
@@ -197,9 +223,9 @@ func (s *sharing) decide(pods []PodRef, claim Claim, now time.Time) []*decision 
 		}
 		offer(h.key(), x)
 	}
-	for _, d := range list {
-		for container, cp := range s.copies[d.ref.UID] {
-			h := cp.held(targetKey{d.ref.UID, container}, now)
+	for uid := range pods {
+		for container, cp := range s.copies[uid] {
+			h := cp.held(targetKey{uid, container}, now)
 			if x, err := h.candidate(now); err == nil {
 				offer(h.key(), x)
 			}
@@ -211,28 +237,7 @@ func (s *sharing) decide(pods []PodRef, claim Claim, now time.Time) []*decision 
 				}
 			}
 		}
-		for container, own := range d.own {
-			if x := d.best[container]; x == nil || x.pos.within(&own.pos) {
-				d.best[container] = own
-			}
-		}
 	}
-	patient := claim.Missing && now.Sub(claim.MissingSince) < missingPatience
-	return slices.DeleteFunc(list, func(d *decision) bool {
-		p := s.pods[d.ref.UID]
-		if p == nil || p.state != podClaiming {
-			return true // it is not to be had any more
-		}
-		if len(d.best) > 0 {
-			return false
-		}
-		if patient && !d.finished && !s.fresh(p) {
-			p.tryAt = now.Add(claimRetry)
-			return true
-		}
-		p.inherited = claim.Missing
-		return false
-	})
 }
 
 // prepare puts what is decided about a pod into a batch. The lock is held.
