@@ -46,6 +46,18 @@
 //	       4 no run comes after this one
 //	hash:  xxhash64 of the line's kept text
 //
+// Version 2 is written where files of the node were read, and has a place in
+// them behind the anchor. Collectors that know version 1 only begin such logs
+// again.
+//
+//	┌─────────────────┬────────┬───────────────────────────┬─────────────────────────────┐
+//	│ fingerprint 8   │ off uv │ flag 32: fingerprint 8    │ seen uv; without flag 32 it │
+//	│ of a file       │        │ of the file seen is in    │ counts from off             │
+//	└─────────────────┴────────┴───────────────────────────┴─────────────────────────────┘
+//	off:   where reading begins again, seen: lines that end before are stored
+//	flags: 8 all of this follows, 16 the API shows the beginning of a line, whose
+//	       end was not read, as part of the anchor or of a line before it
+//
 //	┌───────────┬──────────┬─────────────────────────────────────────┐
 //	│ version=1 │ count uv │ count times: len uv, name, len uv, value │
 //	└───────────┴──────────┴─────────────────────────────────────────┘
@@ -63,6 +75,17 @@
 //	└───────────┴─────────┴──────────────────┴────────────┴─────────────┴─────────────────┘
 //	run:     the newest one stored; flags: 1 its end is stored
 //	reasons: of waiting since then that are stored, or of the pod's failure
+//
+// # Files of nodes
+//
+// With [Options.NodeFiles] the files of a container are read on its node, through
+// package nodefiles: to fill what would be a gap, or instead of the API.
+//
+//	chain        the files of a run, one after the other, whatever their names are
+//	filesReader  their lines, from a position on: of the streams, or as the API
+//	             shows them; the anchor is always a line as the API shows it
+//	fill…        where the API marks a gap, in backfill.go
+//	viaFiles     a step of a target with files, in files_mode.go
 //
 // # Limits
 //

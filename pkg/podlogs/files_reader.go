@@ -56,6 +56,8 @@ type filesReader struct {
 	shown     nodefiles.Joiner // by the API
 	// find is set as long as the anchor has not been met.
 	find *finder
+	// held are the lines of the anchor's timestamp, see heldGroup.
+	held heldGroup
 	// dropping says that lines are stored already, up to seen.
 	dropping, reached bool
 	seen              spot
@@ -88,7 +90,7 @@ func (t *target) openFiles(ctx context.Context, v *containerView, r *reading, ru
 func (fr *filesReader) start(ctx context.Context, known bool) error {
 	pos := fr.r.cur.position
 	switch want := fr.want(); {
-	case pos.file.valid():
+	case pos.file.valid() && (!pos.taken || pos.file.split):
 		return fr.resume(ctx, pos.file)
 	case want.valid():
 		err := fr.seek(ctx, want)
@@ -201,6 +203,7 @@ func (fr *filesReader) seek(ctx context.Context, want anchor) error {
 	}
 	for _, i := range starts {
 		fr.find = &finder{want: want}
+		fr.held = heldGroup{on: fr.r.cur.taken && fr.r.cur.anchor == want, ts: want.ts}
 		fr.reset()
 		if err := fr.ch.begin(ctx, files[i]); err != nil {
 			return err
@@ -266,7 +269,13 @@ func (fr *filesReader) record(rec *nodefiles.Record) error {
 	if fr.find == nil {
 		return fr.r.accept(&raw)
 	}
+	if err := fr.held.add(fr.r, &raw); err != nil {
+		return err
+	}
 	if fr.find.is(&raw) {
+		if err := fr.held.accept(fr.r); err != nil {
+			return err
+		}
 		fr.r.lastTS = raw.ts
 		fr.r.cur.anchor, fr.r.cur.ord = fr.find.want, fr.find.ord
 		fr.r.gap, fr.t.gap, fr.t.carry = nil, nil, anchor{}
@@ -323,6 +332,7 @@ func (fr *filesReader) show(line *nodefiles.Line, raw *rawLine) {
 	cur := &fr.r.cur
 	n := cur.ord.next(raw.ts, raw.hash)
 	if !fr.dropping {
+		cur.taken = false
 		cur.anchor = anchor{ts: raw.ts, hash: raw.hash, ordinal: n}
 	}
 }

@@ -48,6 +48,7 @@ func TestDecodePositionRefuses(t *testing.T) {
 func FuzzDecodePosition(f *testing.F) {
 	f.Add((&position{instance: "abc", restart: 2, done: true, anchor: anchor{ts: 1, hash: 2, ordinal: 1}}).encode())
 	f.Add([]byte{1, 2})
+	f.Add((&position{instance: "abc", anchor: anchor{ts: 1, hash: 2, ordinal: 1}, file: filePos{id: 3, off: 4, seenID: 5, seen: 6, split: true}}).encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, err := decodePosition(b)
 		if err != nil {
@@ -96,5 +97,39 @@ func TestMarkKeys(t *testing.T) {
 	}
 	if diff := cmp.Diff("0123456789ab", shortID("containerd://0123456789abcdef")); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// Positions of collectors that knew no files stay readable, byte for byte, and
+// are still written so.
+func TestPositionVersions(t *testing.T) {
+	old := position{instance: "0123456789ab", restart: 3, anchor: anchor{ts: 1, hash: 2, ordinal: 1}}
+	bytes1 := []byte("\x01\x02\x0c0123456789ab\x03\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02\x01")
+	if got, err := decodePosition(bytes1); err != nil || got != old {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got := old.encode(); !bytes.Equal(got, bytes1) {
+		t.Errorf("%q", got)
+	}
+	for _, f := range []filePos{
+		{id: 5, off: 100, seenID: 5, seen: 300},
+		{id: 5, off: 100, seenID: 5, seen: 100, split: true},
+		{id: 5, off: 1 << 40, seenID: 1 << 63, seen: 7},
+	} {
+		p := old
+		p.file = f
+		b := p.encode()
+		if got, err := decodePosition(b); err != nil || got != p || b[0] != 2 {
+			t.Errorf("%+v, %v, want %+v", got, err, p)
+		}
+		for n := range b {
+			if _, err := decodePosition(b[:n]); err == nil {
+				t.Errorf("cut to %d bytes: no error", n)
+			}
+		}
+		b[0] = 1
+		if _, err := decodePosition(b); err == nil {
+			t.Error("version 1 with a place in files passes")
+		}
 	}
 }
