@@ -193,7 +193,7 @@ func syntaxMistakes(c collectorCtx) []Finding {
 		if len(c.cfg.Errors) > 0 {
 			break // they may follow from it
 		}
-		out = append(out, Finding{Status: Error, Ref: c.at(d.Pos), Detail: d.Message, Fix: "add what is missing: " + strings.TrimSpace(lineNo(c.Config.Content, d.Pos.Line)), Explains: []string{"LS0401"}})
+		out = append(out, Finding{Status: Error, Ref: c.at(d.Pos), Detail: d.Message, Fix: "add " + d.Fix, Explains: []string{"LS0401"}})
 	}
 	if c.Release != nil && c.Release.Chart == "alloy" {
 		if i := strings.Index(c.Config.Content, "{{"); i >= 0 && !strings.Contains(c.Config.Content, `{{ "{{" }}`) && !strings.Contains(c.Config.Content, "{{`") && !strings.Contains(c.Config.Content, "{{ `") && !helmExpression(c.Config.Content[i:]) {
@@ -407,10 +407,19 @@ var manyValues = []string{"pod_ip", "ip", "uid", "pod_uid", "pod_id", "docker_id
 
 var manyValuesMeta = []string{"__meta_kubernetes_pod_uid", "__meta_kubernetes_pod_ip", "__meta_kubernetes_pod_container_id", "__address__"}
 
+// metadataRemedy says how a product moves a value out of the labels.
+func metadataRemedy(p snapshot.Product) string {
+	switch p {
+	case snapshot.Vector, snapshot.FluentBit:
+		return "move it to structured_metadata of this output, or drop it"
+	}
+	return "move it to structured metadata (stage.structured_metadata), or drop it"
+}
+
 func labelExplosion(c collectorCtx) []Finding {
 	var out []Finding
 	say := func(p conf.Pos, label, why string) {
-		out = append(out, Finding{Status: Warning, Ref: c.at(p), Detail: fmt.Sprintf("label %s has %s", label, why), Fix: "move it to structured metadata (stage.structured_metadata), or drop it"})
+		out = append(out, Finding{Status: Warning, Ref: c.at(p), Detail: fmt.Sprintf("label %s has %s", label, why), Fix: metadataRemedy(c.Product)})
 	}
 	for _, r := range rulesOf(c.cfg) {
 		if r.Config == nil || r.Config.TargetLabel == "" || strings.HasPrefix(r.Config.TargetLabel, "__") || len(r.Config.SourceLabels) == 0 {

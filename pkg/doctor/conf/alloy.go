@@ -47,7 +47,7 @@ func parseAlloy(text string) *Config {
 		var ds diag.Diagnostics
 		if errors.As(err, &ds) {
 			for _, d := range ds {
-				c.Errors = append(c.Errors, Diagnostic{Pos{d.StartPos.Line, d.StartPos.Column}, d.Message})
+				c.Errors = append(c.Errors, Diagnostic{Pos: Pos{d.StartPos.Line, d.StartPos.Column}, Message: d.Message})
 			}
 		} else {
 			c.Errors = append(c.Errors, Diagnostic{Message: err.Error()})
@@ -70,7 +70,7 @@ func parseAlloy(text string) *Config {
 		// Blocks without a label (logging) are no components, and read some.
 		comp := &Component{ID: strings.TrimSuffix(name+"."+b.Label, "."), Name: name, Pos: posOf(b.NamePos), Body: b.Body}
 		if a.Components[comp.ID] != nil {
-			c.Errors = append(c.Errors, Diagnostic{comp.Pos, "component " + comp.ID + " is defined twice"})
+			c.Errors = append(c.Errors, Diagnostic{Pos: comp.Pos, Message: "component " + comp.ID + " is defined twice"})
 			continue
 		}
 		a.Components[comp.ID] = comp

@@ -10,10 +10,12 @@ import (
 // Pos is a place in a configuration, counted from 1; zero is unknown.
 type Pos struct{ Line, Column int }
 
-// Diagnostic is a mistake of syntax.
+// Diagnostic is a mistake of syntax, or what a product refuses; Fix is what to
+// write, "" when the place says all.
 type Diagnostic struct {
 	Pos     Pos
 	Message string
+	Fix     string
 }
 
 // Endpoint is where lines are sent to.

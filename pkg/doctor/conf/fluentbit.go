@@ -64,7 +64,7 @@ func (f *fluentBit) value(s string) string {
 
 func (f *fluentBit) classic(text string) {
 	mistake := func(line, column int, message string) {
-		f.c.Errors = append(f.c.Errors, Diagnostic{Pos{line, column}, message})
+		f.c.Errors = append(f.c.Errors, Diagnostic{Pos: Pos{line, column}, Message: message})
 	}
 	var cur *section
 	end := func() {
@@ -140,7 +140,7 @@ func (f *fluentBit) section(s *section) {
 		}
 	}
 	if (s.kind == "output" || s.kind == "input" || s.kind == "filter") && name == "" {
-		c.Mistakes = append(c.Mistakes, Diagnostic{s.pos, "this " + s.kind + " has no name: Fluent Bit refuses the file"})
+		c.Mistakes = append(c.Mistakes, Diagnostic{s.pos, "this " + s.kind + " has no name: Fluent Bit refuses the file", "Name NAME"})
 	}
 	switch {
 	case s.kind == "output" && fluentBitOutputs[name] != "":
@@ -155,7 +155,7 @@ func (f *fluentBit) section(s *section) {
 			}
 		}
 		if p.Value == "" {
-			c.Mistakes = append(c.Mistakes, Diagnostic{s.pos, "this tail has no path: Fluent Bit does not start"})
+			c.Mistakes = append(c.Mistakes, Diagnostic{s.pos, "this tail has no path: Fluent Bit does not start", "Path /var/log/containers/*.log"})
 		}
 		c.Sources = append(c.Sources, src)
 	}

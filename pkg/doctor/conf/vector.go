@@ -63,7 +63,7 @@ func parseVector(text string) *Config {
 				c.vectorSink(p)
 			}
 			if str(p.node, "type") == "" {
-				c.Mistakes = append(c.Mistakes, Diagnostic{at(p.key), p.id() + " has no type: Vector refuses the whole configuration"})
+				c.Mistakes = append(c.Mistakes, Diagnostic{at(p.key), p.id() + " has no type: Vector refuses the whole configuration", "type: NAME"})
 			}
 		}
 	}
@@ -76,7 +76,7 @@ func parseVector(text string) *Config {
 func diagnosticOf(err error) Diagnostic {
 	var te *TOMLError
 	if errors.As(err, &te) {
-		return Diagnostic{Pos{te.Line, te.Column}, te.Message}
+		return Diagnostic{Pos: Pos{te.Line, te.Column}, Message: te.Message}
 	}
 	return yamlDiagnostic(err)
 }
@@ -120,11 +120,11 @@ func (c *Config) vectorSink(p *vectorPart) {
 	}
 	for _, n := range needed {
 		if get(p.node, n.key) == nil {
-			c.Mistakes = append(c.Mistakes, Diagnostic{at(p.key), fmt.Sprintf("%s has no %s, and Vector refuses the whole configuration (missing field `%s`): %s", p.id(), n.key, n.key, n.example)})
+			c.Mistakes = append(c.Mistakes, Diagnostic{at(p.key), fmt.Sprintf("%s has no %s, and Vector refuses the whole configuration (missing field `%s`)", p.id(), n.key, n.key), n.example})
 		}
 	}
 	if e := get(p.node, "encoding"); e != nil && get(e, "codec") == nil {
-		c.Mistakes = append(c.Mistakes, Diagnostic{at(e), p.id() + " has no encoding.codec, and Vector refuses the whole configuration (missing field `codec`): encoding: {codec: json}"})
+		c.Mistakes = append(c.Mistakes, Diagnostic{at(e), p.id() + " has no encoding.codec, and Vector refuses the whole configuration (missing field `codec`)", "encoding: {codec: json}"})
 	}
 	labels := get(p.node, "labels")
 	for i := 0; labels != nil && labels.Kind == yaml.MappingNode && i+1 < len(labels.Content); i += 2 {
@@ -159,7 +159,7 @@ func (c *Config) vectorGraph(parts []*vectorPart) {
 	}
 	for _, p := range parts {
 		if p.kind != "sources" && len(p.inputs) == 0 {
-			c.Mistakes = append(c.Mistakes, Diagnostic{at(p.key), p.id() + " has no inputs, and Vector refuses the whole configuration (missing field `inputs`): inputs: [NAME]"})
+			c.Mistakes = append(c.Mistakes, Diagnostic{at(p.key), p.id() + " has no inputs, and Vector refuses the whole configuration (missing field `inputs`)", "inputs: [NAME]"})
 		}
 		for _, in := range p.inputs {
 			found := false
