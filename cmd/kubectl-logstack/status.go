@@ -172,7 +172,7 @@ func viewOf(namespace string, st *install.State) statusView {
 // askCollector asks for the collector's own status; that of the other replicas
 // and the reasons of containers that are in trouble are left out by older ones.
 func (v *statusView) askCollector(ctx context.Context, c *kube.Client, namespace string) error {
-	conn, err := c.Connect(ctx, serviceIn(namespace), "/ready")
+	conn, err := connectOurs(ctx, c, namespace)
 	if err != nil {
 		return err
 	}
@@ -193,7 +193,7 @@ func (v *statusView) askCollector(ctx context.Context, c *kube.Client, namespace
 }
 
 func collectorStatus(ctx context.Context, c *kube.Client, namespace string) (json.RawMessage, error) {
-	conn, err := c.Connect(ctx, serviceIn(namespace), "/ready")
+	conn, err := connectOurs(ctx, c, namespace)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +203,7 @@ func collectorStatus(ctx context.Context, c *kube.Client, namespace string) (jso
 
 // runTargets lists containers.
 func runTargets(ctx context.Context, a *app, f *statusFlags, c *kube.Client, namespace string) error {
-	conn, err := c.Connect(ctx, serviceIn(namespace), "/ready")
+	conn, err := connectOurs(ctx, c, namespace)
 	if err != nil {
 		return err
 	}
