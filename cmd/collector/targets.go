@@ -101,6 +101,7 @@ func (p *parts) ownTargets(req lokiapi.TargetsRequest) []lokiapi.Target {
 		}
 		out := lokiapi.Target{
 			Namespace: t.Namespace, Pod: t.Pod, Container: t.Container, Node: t.Node, State: string(t.State), Reason: t.Reason,
+			Source: string(t.Source), FilesProblem: t.FilesProblem,
 		}
 		if !t.LastLine.IsZero() {
 			at := t.LastLine.UTC()

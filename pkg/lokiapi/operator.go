@@ -28,6 +28,10 @@ type Target struct {
 	State string `json:"state"`
 	// Reason says why it waits or retries.
 	Reason string `json:"reason,omitempty"`
+	// Source is where the log is read from, "api" or "files"; FilesProblem says
+	// why it is not read from the node's files, if it was to be.
+	Source       string `json:"source,omitempty"`
+	FilesProblem string `json:"filesProblem,omitempty"`
 	// LastLine is the timestamp of the last line stored, nil if there is none.
 	LastLine *time.Time `json:"lastLine,omitempty"`
 	// Replica is who reads it, "" where there is only one.

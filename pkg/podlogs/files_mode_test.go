@@ -121,3 +121,64 @@ func TestFilesOfEqualSize(t *testing.T) {
 		c.stop()
 	})
 }
+
+// R2 with files: what a stalled follow would lose is read from the files.
+func TestFilesFillWhatAFollowLost(t *testing.T) {
+	simulate(t, func(t *testing.T, k *cluster, m *memory) {
+		_, with := serveFiles(k, NodeFilesBackfill)
+		p := k.addPod("web", "main")
+		c := startCollector(t, k, m, with)
+		k.number(p, "main", 2)
+		pass(10 * time.Second)
+		k.number(p, "main", 1)
+		pass(time.Second)
+		k.stall(true)
+		k.number(p, "main", 1)
+		k.rotate(p, "main")
+		k.number(p, "main", 2)
+		pass(rotationInterval)
+		k.rotate(p, "main")
+		k.stall(false)
+		pass(time.Second)
+		k.number(p, "main", 2)
+		pass(20 * time.Second)
+		wantLines(t, m, "web:main", "0/0", "0/1", "0/2", "0/3", "0/4", "0/5", "0/6", "0/7")
+		c.stop()
+	})
+}
+
+// R2 in the middle of a follow: the file between is read when it is noticed, and
+// the follow's place stays where it is.
+func TestFilesFillSkippedFile(t *testing.T) {
+	simulate(t, func(t *testing.T, k *cluster, m *memory) {
+		_, with := serveFiles(k, NodeFilesBackfill)
+		p := k.addPod("web", "main")
+		k.number(p, "main", 2)
+		c := startCollector(t, k, m, with)
+		pass(12 * time.Second)
+		k.number(p, "main", 1)
+		pass(time.Second)
+		k.mu.Lock()
+		run := p.containers["main"].current
+		now := time.Now()
+		lost := &fakeFile{born: now, lines: []fakeLine{{ts: now, text: "0/3"}}}
+		next := now.Add(time.Second)
+		twice := &fakeFile{born: next, lines: []fakeLine{{ts: next, text: "0/4"}, {ts: next.Add(1), text: "0/5"}}}
+		run.files = append(run.files, lost, twice)
+		run.seq = 6
+		k.mu.Unlock()
+		pass(2 * time.Second)
+		k.write(p, "main") // wakes the follow
+		pass(time.Second)
+		wantLines(t, m, "web:main", "0/0", "0/1", "0/2", "0/4", "0/5")
+		k.mu.Lock()
+		run.files = append(run.files, &fakeFile{born: next.Add(time.Second), lines: twice.lines})
+		p.touch()
+		k.mu.Unlock()
+		pass(30 * time.Second)
+		k.number(p, "main", 1)
+		pass(30 * time.Second)
+		wantLines(t, m, "web:main", "0/0", "0/1", "0/2", "0/4", "0/5", "0/3", "0/6")
+		c.stop()
+	})
+}

@@ -265,7 +265,9 @@ func (f *follower) rewound(ctx context.Context) {
 	if from == 0 {
 		from = f.checked
 	}
-	f.r.addGap(gap{reason: GapRotatedAway, from: from, to: h.ts, container: f.r.cur.instance})
+	if !t.fillSkipped(ctx, f.view, f.r, from, h) {
+		f.r.addGap(gap{reason: GapRotatedAway, from: from, to: h.ts, container: f.r.cur.instance})
+	}
 	t.head = h
 }
 
