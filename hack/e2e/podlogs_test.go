@@ -176,14 +176,19 @@ spec:
 		mustKubectl(t, "", "-n", faultNamespace, "delete", "pod", "same-name", "--wait=true")
 		mustKubectl(t, "", "-n", faultNamespace, "delete", "pod", "forced", "--force", "--grace-period=0")
 		mustKubectl(t, faultPod("same-name", "Always", "-rate=20", "-count=60", "-hold", "-id=second"), "apply", "-f", "-")
-		settled(t, `pod="same-name"`, 60, 2)
-		ids := map[string]int{}
-		for _, l := range stream(t, `pod="same-name"`) {
-			ids[l.id]++
-		}
-		if ids["first"] != 60 || ids["second"] != 60 {
-			t.Errorf("lines by pod: %v", ids)
-		}
+		eventually(t, time.Minute, func() string {
+			ids, gaps := map[string]int{}, 0
+			for _, l := range stream(t, `pod="same-name"`) {
+				if l.gap != "" {
+					gaps++
+				}
+				ids[l.id]++
+			}
+			if ids["first"] != 60 || ids["second"] != 60 || gaps > 0 {
+				return fmt.Sprintf("lines by pod %v, %d gaps, want 60 of each and none", ids, gaps)
+			}
+			return ""
+		})
 		eventually(t, time.Minute, func() string {
 			lines := stream(t, `pod="forced"`)
 			if len(lines) == 0 {

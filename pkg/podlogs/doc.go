@@ -25,7 +25,9 @@
 // are read in their order, hence the anchor in the live file proves that
 // nothing is missing, and its absence that nothing of the file is stored. In
 // the second case a gap entry is written before the next line (structured
-// metadata [MetaGap] and others): a place where lines may be missing.
+// metadata [MetaGap] and others): a place where lines may be missing. Only a
+// follow that was left on the old file, until nothing could be written to it,
+// proves that the live one comes right after it, see rotation.go.
 //
 // A line is identified by its timestamp, a hash of its text and its ordinal
 // among identical lines of that timestamp. Text without a newline is stored

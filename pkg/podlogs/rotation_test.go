@@ -257,3 +257,28 @@ func TestHead(t *testing.T) {
 		t.Error("heads are compared wrongly")
 	}
 }
+
+// TestRenewedFollowIsLookedAfter: a rotation right after the renewal of a follow
+// that has been silent, before the new one was at the end of the file.
+func TestRenewedFollowIsLookedAfter(t *testing.T) {
+	simulate(t, func(t *testing.T, k *cluster, m *memory) {
+		p := k.addPod("web", "main")
+		k.number(p, "main", 1)
+		c := startCollector(t, k, m)
+		pass(30 * time.Minute)
+		follows := k.opens["follow"]
+		k.mu.Lock()
+		k.blind = true // the renewed follow will be
+		k.mu.Unlock()
+		for k.opens["follow"] == follows {
+			pass(100 * time.Millisecond)
+		}
+		k.number(p, "main", 1)
+		k.rotate(p, "main")
+		pass(10 * time.Millisecond)
+		k.number(p, "main", 2)
+		pass(settle + 2*time.Second + swapTime + stuckPatience)
+		wantLines(t, m, "web:main", "0/0", "0/1", "0/2", "0/3")
+		c.stop()
+	})
+}

@@ -101,6 +101,7 @@ func (f *follower) watch(ctx context.Context) error {
 			var renewed bool
 			apart(func() { renewed = f.renew(ctx) })
 			if renewed {
+				f.mature, f.silences, probes, silent = false, firstSilences, 0, now
 				renew = now.Add(renewAfter + rand.N(renewJitter))
 			} else {
 				renew = now.Add(5*time.Minute + rand.N(time.Minute))
