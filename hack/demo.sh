@@ -52,8 +52,10 @@ show() {
   run "$@" query '{namespace="demo"} |~ "(?i)error"' --since 10m --limit 5
   say "failed requests, out of the JSON of one app"
   run "$@" query '{namespace="demo", app="checkout"} | json | status >= 500 | line_format "{{.status}} {{.method}} {{.path}} {{.duration_ms}}ms"' --since 10m --limit 5
+  say "what happened to one app: its containers' starts and ends, and Kubernetes events"
+  run "$@" query '{job=~"kubernetes-lifecycle|kubernetes-events", namespace="demo", app="checkout"}' --since 10m --limit 5 || true
   say "lines per second and app"
-  run "$@" query 'sum by (app) (rate({namespace="demo"}[1m]))'
+  run "$@" query 'sum by (app) (rate({job="kubernetes-pods", namespace="demo"}[1m]))'
 }
 
 up_rig() {

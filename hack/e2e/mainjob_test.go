@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -43,9 +44,23 @@ func TestMainJob(t *testing.T) {
 	})
 	t.Run("labels", func(t *testing.T) {
 		got := strings.Fields(mustPlugin(t, "labels", "-o", "name").stdout)
+		got = slices.DeleteFunc(got, func(name string) bool { return name == "type" }) // of events, which come a second later
 		want := "app container instance job namespace node pod service_name"
 		if strings.Join(got, " ") != want {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+	t.Run("events and lives of containers", func(t *testing.T) {
+		for query, want := range map[string]string{
+			`{job="kubernetes-events", namespace="logstack", pod="logstack-0", container="collector"} | reason="Started"`:   "kind=Pod",
+			`{job="kubernetes-lifecycle", namespace="logstack", pod="logstack-0", container="collector"} | event="started"`: "event=started restart=0",
+		} {
+			eventually(t, time.Minute, func() string {
+				if out := plugin(t, "query", query, "--since", "1h", "-o", "raw").stdout; !strings.Contains(out, want) {
+					return fmt.Sprintf("%q in the answer to %s: %s", want, query, out)
+				}
+				return ""
+			})
 		}
 	})
 	t.Run("doctor", func(t *testing.T) {
