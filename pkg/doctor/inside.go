@@ -16,8 +16,8 @@ func insideChecks() []Check {
 		Code: "LS0515", Severity: Error, Title: "what log traffic goes to answers inside of the cluster",
 		Explain: "All other checks of this category reckon from objects. With --probe, doctor makes a short-lived pod (our collector's image, restricted, without a token) in the namespace of each consumer; it looks every host up, connects, and asks for /ready, and is deleted. The finding has the real error: no such host, connection refused, a timeout (often a NetworkPolicy), a wrong certificate. A NetworkPolicy that picks the consumer's pods by their labels is not seen by it: LS0509 is.",
 		Fix:     "see the error; kubectl get svc,endpointslices,networkpolicy -n NAMESPACE",
-		Needs:   []snapshot.Input{snapshot.Server, snapshot.Inside},
-		Run:     checkInside,
+		Needs:   []snapshot.Input{snapshot.Server, snapshot.Inside}, Uses: trafficInputs,
+		Run: checkInside,
 	}}
 }
 
@@ -78,6 +78,14 @@ func grafanaNamespace(s *snapshot.Snapshot, d *datasource) string {
 const slowInside = 2 * time.Second
 
 func checkInside(s *snapshot.Snapshot) []Finding {
+	if len(s.Inside()) == 0 { // nothing is known to ask for: because there is nothing, or nobody could look
+		for _, in := range trafficInputs {
+			if m := unseen(s, in); m != nil {
+				return []Finding{skip(in, m)}
+			}
+		}
+		return []Finding{{Status: None, Detail: "there is no client of log traffic"}}
+	}
 	var out []Finding
 	asked := 0
 	for _, r := range s.Inside() {

@@ -100,6 +100,11 @@ func insideCases() []testCase {
 	right := &snapshot.Right{Verb: "create", Resource: "pods", Namespace: "monitoring"}
 	return []testCase{
 		{name: "answers", code: "LS0515", build: with(snapshot.InsideResult{Status: 200, Took: 20 * time.Millisecond})},
+		{name: "clients that may not be read", code: "LS0515", expect: []expectation{{"LS0515", Skip, "need list configmaps"}}, build: func(testing.TB) *snapshot.Snapshot {
+			s := live()
+			s.SetMissing(snapshot.Collectors, &snapshot.Missing{Right: &snapshot.Right{Verb: "list", Resource: "configmaps"}})
+			return s
+		}},
 		{name: "not found is reached", code: "LS0515", build: with(snapshot.InsideResult{Status: 404})},
 		one("no such host", Error, "from namespace monitoring, http://loki.monitoring.svc:3100/ready: no such host (dns)", snapshot.InsideResult{Hop: snapshot.HopDNS, Error: "no such host"}),
 		one("refused", Error, "connection refused (connect)", snapshot.InsideResult{Hop: snapshot.HopConnect, Error: "connection refused"}),
