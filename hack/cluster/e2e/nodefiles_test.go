@@ -46,6 +46,14 @@ func filesScene(t *testing.T, mode string, spec rig.PodSpec, mix lines.Mix) (*sc
 
 var fileModes = []string{"backfill", "all"}
 
+// oneOf is both modes, or the given one in short mode.
+func oneOf(mode string) []string {
+	if testing.Short() {
+		return []string{mode}
+	}
+	return fileModes
+}
+
 // F9 with files: the log rotates while the collector is down, some of the files
 // are compressed, and nothing is missing.
 func TestFilesFillRotations(t *testing.T) {
@@ -73,7 +81,7 @@ func TestFilesFillRotations(t *testing.T) {
 
 // The live file is empty after the last rotation, for a while.
 func TestFilesEmptyLiveFile(t *testing.T) {
-	for _, mode := range fileModes {
+	for _, mode := range oneOf("backfill") {
 		t.Run(mode, func(t *testing.T) {
 			s, l := filesScene(t, mode, rig.PodSpec{}, lines.Plain)
 			l.write(10)
@@ -92,7 +100,7 @@ func TestFilesEmptyLiveFile(t *testing.T) {
 // F9 beyond what the kubelet keeps: one gap, with the lines of the files that are
 // gone, and nothing else missing.
 func TestFilesGapOnlyBeyondMaxFiles(t *testing.T) {
-	for _, mode := range fileModes {
+	for _, mode := range oneOf("all") {
 		t.Run(mode, func(t *testing.T) {
 			s, l := filesScene(t, mode, rig.PodSpec{}, lines.Plain)
 			l.write(50)
@@ -120,7 +128,7 @@ func TestFilesGapOnlyBeyondMaxFiles(t *testing.T) {
 
 // F10 with files: runs that the API serves no more are read by their number.
 func TestFilesFillLostRuns(t *testing.T) {
-	for _, mode := range fileModes {
+	for _, mode := range oneOf("all") {
 		t.Run(mode, func(t *testing.T) {
 			s, l := filesScene(t, mode, rig.PodSpec{KeepFiles: true}, lines.Plain)
 			l.write(20)
@@ -139,7 +147,7 @@ func TestFilesFillLostRuns(t *testing.T) {
 
 // F11, F12 with files: the pod is gone before its log was read.
 func TestFilesFillDeletedPods(t *testing.T) {
-	for _, mode := range fileModes {
+	for _, mode := range oneOf("backfill") {
 		t.Run(mode, func(t *testing.T) {
 			s, l := filesScene(t, mode, rig.PodSpec{KeepFiles: true}, lines.Plain)
 			other := addPod(t, s.node, rig.PodSpec{Name: "other"}) // knows the node's address
@@ -208,7 +216,7 @@ func TestFilesKeepStreamsApart(t *testing.T) {
 
 // F1 in files mode: killed again and again while the log is written and rotated.
 func TestFilesKillCollector(t *testing.T) {
-	for _, mode := range fileModes {
+	for _, mode := range oneOf("all") {
 		t.Run(mode, func(t *testing.T) {
 			s, l := filesScene(t, mode, rig.PodSpec{Rotation: rig.Rotation{MaxBytes: 200 << 10, MinInterval: time.Second}}, lines.Wild)
 			stop := s.background(100)
