@@ -150,6 +150,9 @@ func (t *target) openFollow(ctx context.Context, v *containerView, r *reading, t
 func (s *stream) attach(a anchor) error {
 	timer := time.AfterFunc(attachTimeout, func() { s.cancel(errNotAttached) })
 	defer timer.Stop()
+	attached := make(chan struct{})
+	defer close(attached)
+	go s.giveUpWhenReplaced(attached)
 	f := finder{want: a}
 	var line rawLine
 	for {
@@ -186,6 +189,20 @@ func (s *stream) attach(a anchor) error {
 			}
 			return err
 		}
+	}
+}
+
+// giveUpWhenReplaced ends the wait for the anchor when the status shows that
+// another run is being served: the anchor will not come, and the run that has it
+// can be read as the previous one only until the next restart.
+func (s *stream) giveUpWhenReplaced(attached <-chan struct{}) {
+	select {
+	case <-s.t.changed:
+		notify(s.t.changed) // for the target
+		if v, _ := s.t.snapshot(); v.current.id != s.r.start.instance {
+			s.cancel(errChanged)
+		}
+	case <-attached:
 	}
 }
 

@@ -71,3 +71,29 @@ func (k *cluster) swapLocked(p *fakePod, container string, n int) {
 	c.current = newRun(p.pod.Name, container, c.previous.restart+1)
 	c.runs = append(c.runs, c.current)
 }
+
+// TestRestartWhileAttaching: the follow of a restarted container does not wait for
+// a line of the run before when the status says better.
+func TestRestartWhileAttaching(t *testing.T) {
+	simulate(t, func(t *testing.T, k *cluster, m *memory) {
+		p := k.addPod("web", "main")
+		k.number(p, "main", 1)
+		once := true
+		k.openFault = func(o *corev1.PodLogOptions) error {
+			if once && o.Follow {
+				once = false
+				k.swapLocked(p, "main", 1)
+			}
+			return nil
+		}
+		c := startCollector(t, k, m)
+		pass(500 * time.Millisecond)
+		k.change(p, func() {}) // the status arrives
+		pass(attachTimeout / 2)
+		wantLines(t, m, "web:main", "0/0", "0/1")
+		k.restart(p, "main")
+		pass(time.Minute)
+		wantLines(t, m, "web:main", "0/0", "0/1")
+		c.stop()
+	})
+}
