@@ -39,15 +39,21 @@ func (k targetKey) labelsMark() string { return k.mark() + labelsSuffix }
 
 func (k targetKey) String() string { return k.uid + "/" + k.container }
 
-// parseMarkKey is the inverse of mark and labelsMark.
+// parseMarkKey is the inverse of mark and labelsMark. Names of containers have no
+// slash, so what follows a second one tells the kind, also where the container is
+// called "labels".
 func parseMarkKey(s string) (k targetKey, isLabels, ok bool) {
 	s, ok = strings.CutPrefix(s, MarkPrefix)
 	if !ok {
 		return k, false, false
 	}
-	s, isLabels = strings.CutSuffix(s, labelsSuffix)
 	k.uid, k.container, ok = strings.Cut(s, "/")
-	return k, isLabels, ok && k.uid != "" && k.container != "" && !strings.Contains(k.container, "/")
+	if i := strings.IndexByte(k.container, '/'); i >= 0 {
+		isLabels = k.container[i:] == labelsSuffix
+		ok = ok && isLabels
+		k.container = k.container[:i]
+	}
+	return k, isLabels, ok && k.uid != "" && k.container != ""
 }
 
 // anchor is the last committed line of an instance. Finding it again in a file

@@ -77,18 +77,24 @@ func FuzzDecodeLabels(f *testing.F) {
 
 func TestMarkKeys(t *testing.T) {
 	k := targetKey{uid: "u-1", container: "main"}
+	sameName := targetKey{uid: "u-1", container: "labels"}
 	for key, want := range map[string]struct {
 		k        targetKey
 		isLabels bool
 		ok       bool
 	}{
-		k.mark():             {k, false, true},
-		k.labelsMark():       {k, true, true},
-		"other/u-1/main":     {},
-		"podlogs/u-1":        {},
-		"podlogs/u-1/a/b":    {},
-		"podlogs//main":      {},
-		"podlogs/u-1/labels": {},
+		k.mark():              {k, false, true},
+		k.labelsMark():        {k, true, true},
+		sameName.mark():       {sameName, false, true},
+		sameName.labelsMark(): {sameName, true, true},
+		"podlogs/u-1/labels":  {sameName, false, true}, // as stored ever since
+		"other/u-1/main":      {},
+		"podlogs/u-1":         {},
+		"podlogs/u-1/a/b":     {},
+		"podlogs/u-1/":        {},
+		"podlogs/u-1//labels": {},
+		"podlogs//main":       {},
+		"podlogs//labels":     {},
 	} {
 		got, isLabels, ok := parseMarkKey(key)
 		if ok != want.ok || ok && (got != want.k || isLabels != want.isLabels) {
