@@ -26,6 +26,8 @@ const (
 	// bodyTimeout is how long a body may bring nothing.
 	bodyTimeout = 30 * time.Second
 	// openBodies is how many bodies may be open at a time, nodeBodies of one node.
+	// Looks, which are over when they return, have as many places of their own:
+	// who has a body open looks at the head of its file.
 	openBodies, nodeBodies = 32, 4
 	// maxInflated bounds what one compressed file may unpack to. The kubelet
 	// rotates at 10 MiB by default; somebody else may have put a bomb there.
@@ -63,7 +65,7 @@ type Client struct {
 	o      Options
 	http   *http.Client
 	all    *rate.Limiter
-	bodies *semaphore.Weighted
+	places places
 
 	mu    sync.Mutex
 	hosts map[string]*host
@@ -73,7 +75,23 @@ type Client struct {
 // forgotten.
 type host struct {
 	requests *rate.Limiter
-	bodies   *semaphore.Weighted
+	places   places
+}
+
+// places bound what is open at a time. Who holds one of looks asks for no other,
+// who holds one of bodies only for looks: nobody waits for himself.
+type places struct{ bodies, looks *semaphore.Weighted }
+
+func newPlaces(n int64) places {
+	return places{bodies: semaphore.NewWeighted(n), looks: semaphore.NewWeighted(n)}
+}
+
+// of are the places of looks or of bodies.
+func (p places) of(look bool) *semaphore.Weighted {
+	if look {
+		return p.looks
+	}
+	return p.bodies
 }
 
 // New makes a client.
@@ -123,7 +141,7 @@ func New(o Options) (*Client, error) {
 			},
 		},
 		all:    rate.NewLimiter(rate.Limit(o.PerSecond), int(2*o.PerSecond)+1),
-		bodies: semaphore.NewWeighted(openBodies),
+		places: newPlaces(openBodies),
 		hosts:  make(map[string]*host),
 	}, nil
 }
@@ -138,7 +156,7 @@ func (c *Client) host(name string) *host {
 	if h == nil {
 		h = &host{
 			requests: rate.NewLimiter(rate.Limit(c.o.NodePerSecond), int(2*c.o.NodePerSecond)+1),
-			bodies:   semaphore.NewWeighted(nodeBodies),
+			places:   newPlaces(nodeBodies),
 		}
 		c.hosts[name] = h
 	}
@@ -148,7 +166,7 @@ func (c *Client) host(name string) *host {
 // Probe asks whether the node serves log files to us. Only Host and Node of the
 // directory are looked at.
 func (c *Client) Probe(ctx context.Context, d Dir) error {
-	b, err := c.get(ctx, d, "pods/", "")
+	b, err := c.get(ctx, d, "pods/", "", true)
 	if err == nil {
 		b.Close()
 	}
@@ -165,7 +183,7 @@ func (c *Client) List(ctx context.Context, d Dir) ([]File, error) {
 	if err != nil {
 		return nil, &Error{Kind: KindFormat, err: err}
 	}
-	b, err := c.get(ctx, d, path, "")
+	b, err := c.get(ctx, d, path, "", true)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +193,7 @@ func (c *Client) List(ctx context.Context, d Dir) ([]File, error) {
 
 // Head returns the first [HeadBytes] of a file, or all it has.
 func (c *Client) Head(ctx context.Context, d Dir, f File) ([]byte, error) {
-	b, err := c.open(ctx, d, f, "bytes=0-"+strconv.Itoa(HeadBytes-1), 0)
+	b, err := c.open(ctx, d, f, "bytes=0-"+strconv.Itoa(HeadBytes-1), 0, true)
 	if err != nil {
 		return nil, err
 	}
@@ -192,14 +210,14 @@ func (c *Client) Head(ctx context.Context, d Dir, f File) ([]byte, error) {
 // or behind the end is no error: the body is empty then, see Body.Size.
 func (c *Client) Open(ctx context.Context, d Dir, f File, offset int64) (*Body, error) {
 	if f.Gzip || offset == 0 {
-		return c.open(ctx, d, f, "", offset)
+		return c.open(ctx, d, f, "", offset, false)
 	}
 	// One byte more: an answer without any (416) has no Last-Modified.
-	return c.open(ctx, d, f, "bytes="+strconv.FormatInt(offset-1, 10)+"-", offset)
+	return c.open(ctx, d, f, "bytes="+strconv.FormatInt(offset-1, 10)+"-", offset, false)
 }
 
 // open returns a body that begins at the offset.
-func (c *Client) open(ctx context.Context, d Dir, f File, byteRange string, offset int64) (*Body, error) {
+func (c *Client) open(ctx context.Context, d Dir, f File, byteRange string, offset int64, look bool) (*Body, error) {
 	dir, err := d.path()
 	if err != nil {
 		return nil, &Error{Kind: KindFormat, err: err}
@@ -207,7 +225,7 @@ func (c *Client) open(ctx context.Context, d Dir, f File, byteRange string, offs
 	if f.Gzip {
 		byteRange = ""
 	}
-	b, err := c.get(ctx, d, dir+f.Name(), byteRange)
+	b, err := c.get(ctx, d, dir+f.Name(), byteRange, look)
 	if err != nil {
 		return nil, err
 	}
@@ -229,13 +247,14 @@ func (c *Client) open(ctx context.Context, d Dir, f File, byteRange string, offs
 	return b, nil
 }
 
-// get makes one request, a second one if the token was refused.
-func (c *Client) get(ctx context.Context, d Dir, path, byteRange string) (*Body, error) {
-	b, token, err := c.getOnce(ctx, d, path, byteRange)
+// get makes one request, a second one if the token was refused. look says that
+// the caller closes the body before anything else.
+func (c *Client) get(ctx context.Context, d Dir, path, byteRange string, look bool) (*Body, error) {
+	b, token, err := c.getOnce(ctx, d, path, byteRange, look)
 	if KindOf(err) == KindDenied && token != "" {
 		c.o.Tokens.Refused(token)
 		if again, _ := c.o.Tokens.Token(ctx); again != "" && again != token {
-			b, _, err = c.getOnce(ctx, d, path, byteRange)
+			b, _, err = c.getOnce(ctx, d, path, byteRange, look)
 		}
 	}
 	if ctx.Err() == nil || err == nil {
@@ -244,16 +263,17 @@ func (c *Client) get(ctx context.Context, d Dir, path, byteRange string) (*Body,
 	return b, err
 }
 
-func (c *Client) getOnce(ctx context.Context, d Dir, path, byteRange string) (body *Body, token string, err error) {
+func (c *Client) getOnce(ctx context.Context, d Dir, path, byteRange string, look bool) (body *Body, token string, err error) {
 	h := c.host(d.Host)
-	if err := h.bodies.Acquire(ctx, 1); err != nil {
+	ofNode, ofAll := h.places.of(look), c.places.of(look)
+	if err := ofNode.Acquire(ctx, 1); err != nil {
 		return nil, "", context.Cause(ctx)
 	}
-	if err := c.bodies.Acquire(ctx, 1); err != nil {
-		h.bodies.Release(1)
+	if err := ofAll.Acquire(ctx, 1); err != nil {
+		ofNode.Release(1)
 		return nil, "", context.Cause(ctx)
 	}
-	release := sync.OnceFunc(func() { c.bodies.Release(1); h.bodies.Release(1) })
+	release := sync.OnceFunc(func() { ofAll.Release(1); ofNode.Release(1) })
 	defer func() {
 		if body == nil {
 			release()

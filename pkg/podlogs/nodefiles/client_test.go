@@ -362,7 +362,8 @@ func TestRequestedTokens(t *testing.T) {
 	}
 }
 
-// At most a few bodies of a node are open, and a closed one makes room.
+// At most a few bodies of a node are open, and a closed one makes room. They do
+// not stand in the way of looks at the node.
 func TestOpenBodiesAreBounded(t *testing.T) {
 	k := newKubelet(t)
 	k.write(t, "0.log", []byte("0123456789"))
@@ -384,6 +385,13 @@ func TestOpenBodiesAreBounded(t *testing.T) {
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("one too many: %v", err)
+	}
+	// Readers look at heads and listings while they hold their bodies.
+	if _, err := c.Head(t.Context(), d, Live(0)); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.List(t.Context(), d); err != nil {
+		t.Error(err)
 	}
 	for _, b := range open {
 		b.Close()
