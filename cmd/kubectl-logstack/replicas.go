@@ -41,7 +41,7 @@ func leave(ctx context.Context, c *kube.Client, namespace, pod string, progress 
 	defer conn.Close()
 	withCredentials(conn, c, namespace)
 	client := &lokiapi.Client{HTTP: conn.HTTP, BaseURL: conn.BaseURL}
-	st, err := client.Leave(ctx)
+	_, err = client.Leave(ctx)
 	var status *lokiapi.StatusError
 	if errors.As(err, &status) && status.Code == http.StatusConflict {
 		err = nil // it is leaving already, or has left
@@ -52,7 +52,8 @@ func leave(ctx context.Context, c *kube.Client, namespace, pod string, progress 
 	ticker := time.NewTicker(leavePoll)
 	defer ticker.Stop()
 	for {
-		if st, err = client.LeaveStatus(ctx); err != nil {
+		st, err := client.LeaveStatus(ctx)
+		if err != nil {
 			return explainAnswer(err)
 		}
 		switch {

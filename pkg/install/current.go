@@ -51,10 +51,10 @@ func Current(ctx context.Context, c *kube.Client, namespace string) (values Valu
 	values.Namespaces, values.Events, values.Lifecycle, values.NodeFiles = nil, true, true, nodeFilesOff
 	values.Replicas = max(1, wantedReplicas(set))
 	for _, arg := range container.Args {
-		switch {
-		case arg == eventsArg+"false":
+		switch arg {
+		case eventsArg + "false":
 			values.Events = false
-		case arg == lifecycleArg+"false":
+		case lifecycleArg + "false":
 			values.Lifecycle = false
 		}
 		if v, ok := strings.CutPrefix(arg, nodeFilesArg); ok {

@@ -174,7 +174,8 @@ func (e *batchEncoder) encode(b *model.EntryBatch, from, to int) []byte {
 	if len(b.Counts) > 0 {
 		what |= hasCounts
 	}
-	dst := append(e.buf[:0], what)
+	dst := e.buf[:0]
+	dst = append(dst, what)
 	dropped := 0
 	if from == 0 {
 		dropped = b.Dropped

@@ -46,6 +46,10 @@ type Peer struct {
 	// Live says that it is known to be running. One that is not is asked all the
 	// same, with more patience between two tries: who knows may be wrong.
 	Live bool
+	// Unknown is set in an element that stands for replicas which are not known
+	// yet, and says why they are not. It has a name, and neither URL nor Live.
+	// While it is listed, answers warn, and what concerns all replicas is refused.
+	Unknown string
 }
 
 // Directory knows the other replicas.
@@ -72,6 +76,7 @@ type peer struct {
 	live     bool
 	listed   bool // by the directory, not only remembered
 	self     bool // it turned out to be this process
+	unknown  string
 	failures int
 	until    time.Time // it is left alone until then
 	err      error     // of the last failure
@@ -113,7 +118,7 @@ func (p *peer) update(l Peer, listed bool) {
 	if p.url != l.URL {
 		p.self = false
 	}
-	p.listed, p.url, p.live = listed, l.URL, listed && l.Live
+	p.listed, p.url, p.live, p.unknown = listed, l.URL, listed && l.Live, l.Unknown
 }
 
 // forgotten says whether nothing is known any more of a peer that the directory
@@ -131,6 +136,8 @@ func (p *peer) allow(now time.Time) (url string, err error) {
 	switch {
 	case p.self:
 		return "", errSelf
+	case p.unknown != "":
+		return "", errors.New(p.unknown)
 	case p.url == "":
 		return "", errors.New("its address is not known")
 	case now.Before(p.until):
@@ -177,13 +184,6 @@ func (p *peer) answered(now time.Time, h http.Header, self string) error {
 	return nil
 }
 
-// healthy says whether the peer answered when it was last asked.
-func (p *peer) healthy() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.self || p.err == nil && !p.known.Seen.IsZero() || p.known.State == stateLeft
-}
-
 // missing says in one line what an answer for a range lacks because of the peer;
 // "" is nothing.
 func (p *peer) missing(r model.TimeRange, err error, retention time.Duration, now time.Time) string {
@@ -195,6 +195,9 @@ func (p *peer) missing(r model.TimeRange, err error, retention time.Duration, no
 	}
 	if retention > 0 && !k.Seen.IsZero() && !p.live && now.Sub(k.Seen) > retention {
 		return "" // everything that it may have would be hidden by now
+	}
+	if p.unknown != "" {
+		return fmt.Sprintf("it is not known which other replicas there are (%s): entries of those that were never met are missing here", p.unknown)
 	}
 	what := fmt.Sprintf("replica %s does not answer (%s): its entries are missing here", p.name, reason(err))
 	if !p.live {

@@ -54,7 +54,6 @@ func (t *target) newReading(ctx context.Context, v *containerView) *reading {
 
 // accept adds a new line.
 func (r *reading) accept(line *rawLine) error {
-	ts := line.ts
 	if !line.stamped {
 		if r.lastTS == 0 {
 			r.t.c.metrics.unparsed.Inc()
@@ -63,8 +62,7 @@ func (r *reading) accept(line *rawLine) error {
 		// The kubelet never writes this between two whole lines; should it, the
 		// text stays with the line before it.
 		r.t.c.metrics.unparsed.Inc()
-		ts = r.lastTS
-		line.ts = ts
+		line.ts = r.lastTS
 	}
 	meta := r.meta(line)
 	if err := r.store(line, meta); err != nil {

@@ -61,7 +61,7 @@ func (l *listSink) entries(list []engine.LiveEntry, dropped int) error {
 	return l.note(strings.Join(lines, " "))
 }
 
-func (s *listSink) warning(string) error { return nil }
+func (l *listSink) warning(string) error { return nil }
 
 func (l *listSink) live() error      { return l.note("live") }
 func (l *listSink) heartbeat() error { return l.note("heartbeat") }

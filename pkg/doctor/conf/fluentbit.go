@@ -249,13 +249,13 @@ func (f *fluentBit) graph() {
 			c.Loose = append(c.Loose, LooseEnd{Pos: out.pos, Component: name, Why: name + " has no Match: Fluent Bit gives it nothing", Fix: "Match *"})
 			continue
 		}
-		any := false
+		found := false
 		for i, in := range inputs {
 			if regex != "" || dynamic(pattern) || overlap(pattern, tagOf(in, i)) {
-				matched[in], any = true, true
+				matched[in], found = true, true
 			}
 		}
-		if !any && len(inputs) > 0 {
+		if !found && len(inputs) > 0 {
 			c.Loose = append(c.Loose, LooseEnd{Pos: out.keys["match"].Pos, Component: name, Why: fmt.Sprintf("%s matches %q, and no input has such a tag", name, pattern), Fix: "Match " + tagOf(inputs[0], 0)})
 		}
 	}

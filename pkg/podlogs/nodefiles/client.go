@@ -297,7 +297,7 @@ func (c *Client) getOnce(ctx context.Context, d Dir, path, byteRange string, loo
 	if byteRange != "" {
 		req.Header.Set("Range", byteRange)
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.http.Do(req) //nolint:bodyclose // Body has it
 	if err != nil {
 		defer cancel()
 		if ctx.Err() != nil {

@@ -18,9 +18,9 @@ const Variable = "LOGSTACK_EMULATOR"
 // own.
 func Command(name, exe string, args ...string) *exec.Cmd {
 	if emulator := os.Getenv(Variable); emulator != "" {
-		return exec.Command(emulator, append([]string{"-0", name, exe}, args...)...)
+		return exec.Command(emulator, append([]string{"-0", name, exe}, args...)...) //nolint:noctx // tests end what they start
 	}
-	cmd := exec.Command(exe, args...)
+	cmd := exec.Command(exe, args...) //nolint:noctx // tests end what they start
 	cmd.Args[0] = name
 	return cmd
 }
