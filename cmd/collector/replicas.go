@@ -27,6 +27,9 @@ const (
 	// handOverTime is how long the others may take to begin to read what a replica
 	// gives away that leaves for good.
 	handOverTime = 3 * time.Minute
+	// knownTimeout bounds how long a starting replica is not ready because it does
+	// not know the others: without them it answers for itself alone.
+	knownTimeout = 10 * time.Second
 )
 
 // replicaFlags say with whom the pods are shared.
@@ -78,7 +81,7 @@ func (f *replicaFlags) complete(noKubernetes bool) error {
 // replica.
 type replicas struct {
 	group *sharing.Group
-	done  chan struct{}
+	done  chan struct{} // closed when the group and what waits for it have ended
 	stop  context.CancelFunc
 }
 
@@ -129,10 +132,29 @@ func (r *replicas) start(p *parts, c *podlogs.Collector) {
 	p.peering.stop.Store(&handOver)
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop, r.done = cancel, make(chan struct{})
+	waited := make(chan struct{})
+	go func() {
+		defer close(waited)
+		p.readyWhenKnown(ctx, r.group.Known(), time.After(knownTimeout))
+	}()
 	go func() {
 		defer close(r.done)
 		r.group.Run(ctx)
+		<-waited
 	}()
+}
+
+// readyWhenKnown makes the server ready when the other replicas are known, or when
+// it is late: answers say then that they are not.
+func (p *parts) readyWhenKnown(ctx context.Context, known <-chan struct{}, late <-chan time.Time) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-known:
+	case <-late:
+		p.log.Warn("the Leases of the other replicas could not be read yet; answers hold only what this replica has and what those have that it knew before", "waited", knownTimeout)
+	}
+	p.becomeReady()
 }
 
 // leave ends the membership, after everything that was read is stored: the others
@@ -155,6 +177,11 @@ func (r *replicas) leave(p *parts) {
 func othersOf(g *sharing.Group) []peers.Peer {
 	members := g.Members()
 	list := make([]peers.Peer, 0, len(members))
+	select {
+	case <-g.Known():
+	default:
+		list = append(list, peers.Peer{Name: "(unknown)", Unknown: "the Leases of the replicas have not been read yet"})
+	}
 	for _, m := range members {
 		if !m.Self {
 			list = append(list, peers.Peer{Name: m.Name, URL: m.URL, Live: m.State != sharing.StateAway})

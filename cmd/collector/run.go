@@ -92,7 +92,6 @@ func run(cfg *config, stop <-chan os.Signal) error {
 		p.closePeers()
 		return errors.Join(err, p.db.Close())
 	}
-	log.Info("ready")
 	stopCollecting, err := p.collect(cluster, failed)
 	if err != nil {
 		p.closePeers()
@@ -132,6 +131,7 @@ type parts struct {
 	server   *server.Server
 	echoes   *echoes
 	peering  peering
+	engine   *engine.Engine
 	operator *operator
 
 	mu      sync.Mutex // guards what follows, which /status reads
@@ -185,7 +185,8 @@ func (p *parts) newServer() *server.Server {
 	})
 }
 
-// openStore opens the database and makes the server ready.
+// openStore opens the database and makes the server ready, unless there are other
+// replicas to know of first.
 func (p *parts) openStore() error {
 	p.server.SetNotReady("opening the data directory")
 	o := store.DefaultOptions()
@@ -210,14 +211,24 @@ func (p *parts) openStore() error {
 	if err := p.openPeers(db); err != nil {
 		return errors.Join(err, db.Close())
 	}
-	all := p.peering.store
-	p.server.SetBackend(all, engine.New(all, engine.Options{
+	p.engine = engine.New(p.peering.store, engine.Options{
 		MaxQueryBytes: p.plan.query,
 		CacheBytes:    p.plan.cache,
 		Logger:        p.log.With("part", "query"),
 		Registerer:    p.registry,
-	}))
+	})
+	if p.cfg.replicas.set == "" {
+		p.becomeReady()
+	} else {
+		p.server.SetNotReady("reading which other replicas there are")
+	}
 	return nil
+}
+
+// becomeReady makes the server answer from the opened store.
+func (p *parts) becomeReady() {
+	p.server.SetBackend(p.peering.store, p.engine)
+	p.log.Info("ready")
 }
 
 // collect starts reading container logs, if there is a cluster. The returned

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -87,5 +89,57 @@ func TestDeleteNeedsAll(t *testing.T) {
 	}
 	if d := cmp.Diff([]string{"at 0", "at 1"}, allLines(t, c[1])); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestOthersUnknown has a directory that does not know who the others are: answers
+// say so and are not kept, delete requests are refused, until it does.
+func TestOthersUnknown(t *testing.T) {
+	c := newCluster(t, 2, nil)
+	for i, r := range c {
+		push(t, r.db, web, model.Entry{Timestamp: int64(i), Line: fmt.Sprint("at ", i)})
+	}
+	s, dir := c[0].peers, c[0].dir
+	others := dir.Peers()
+	dir.set(Peer{Name: "(unknown)", Unknown: "the list has not been read"})
+	ask := func() (lines, warnings []string, kept bool) {
+		s.Refresh(t.Context())
+		before := s.Clock()
+		ctx, w := model.WithWarnings(t.Context())
+		it, err := s.Select(ctx, model.SelectRequest{Range: model.AllTime()})
+		for _, r := range readAll(t, it, err) {
+			lines = append(lines, r.line)
+		}
+		s.Refresh(t.Context())
+		slices.Sort(lines)
+		return lines, w.List(), !s.ChangedSince(before, model.AllTime())
+	}
+	lines, warnings, kept := ask()
+	if d := cmp.Diff([]string{"at 0"}, lines); d != "" {
+		t.Error(d)
+	}
+	if len(warnings) != 1 || !strings.HasPrefix(warnings[0], "it is not known which other replicas there are (the list has not been read)") || kept {
+		t.Errorf("kept: %v, warnings: %q", kept, warnings)
+	}
+	var away *AwayError
+	if _, err := s.Delete(t.Context(), model.DeleteRequest{
+		Matchers: []*labels.Matcher{labels.MustNewMatcher(labels.MatchEqual, "app", "web")}, Range: model.AllTime(),
+	}); !errors.As(err, &away) {
+		t.Errorf("delete: %v", err)
+	}
+	if m := s.Members(); len(m) != 2 || m[0].Error != "the list has not been read" || m[0].Answers || m[0].Live {
+		t.Errorf("members: %+v", m)
+	}
+	dir.set(others...)
+	ask() // what it does not know yet it has to learn first
+	lines, warnings, kept = ask()
+	if d := cmp.Diff([]string{"at 0", "at 1"}, lines); d != "" {
+		t.Error(d)
+	}
+	if len(warnings) > 0 || !kept {
+		t.Errorf("kept: %v, warnings: %q", kept, warnings)
+	}
+	if m := s.Members(); len(m) != 2 || m[1].Name != c[1].name {
+		t.Errorf("members: %+v", m)
 	}
 }

@@ -149,6 +149,8 @@ func (s *Store) Members() []lokiapi.Member {
 		switch {
 		case p.err != nil:
 			m.Error = reason(p.err)
+		case p.unknown != "":
+			m.Error = p.unknown
 		case !p.listed:
 			m.Error = "it is not a member any more"
 		}

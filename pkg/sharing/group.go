@@ -124,6 +124,7 @@ type Group struct {
 	deposed bool
 	fenced  bool
 	synced  bool
+	known   chan struct{} // closed when synced is set
 	began   time.Time
 	// lastTerm is how our Lease was found.
 	lastTerm  term
@@ -171,7 +172,7 @@ func New(o Options) (*Group, error) {
 		opts: o, log: o.Logger, metrics: newMetrics(), state: StateReady, fenced: true,
 		members: make(map[string]*member), subs: make(map[chan struct{}]struct{}),
 		unreachable: make(map[string]time.Time), reachedID: make(map[string]string),
-		nodes: 1,
+		nodes: 1, known: make(chan struct{}),
 	}
 	if o.Leaving {
 		g.state = StateLeaving
@@ -183,6 +184,10 @@ func New(o Options) (*Group, error) {
 	}
 	return g, nil
 }
+
+// Known is closed when the Leases of the set have been read once: from then on
+// Members are all that there are.
+func (g *Group) Known() <-chan struct{} { return g.known }
 
 // Members returns all replicas of the set that are known, ordered by name, this
 // one included. Those that left for good are not known any more.

@@ -457,3 +457,38 @@ func TestOptions(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 }
+
+// Who the others are is known when the Leases have been read, and not before.
+func TestKnown(t *testing.T) {
+	simulate(t, func(s *set) {
+		s.start("a", "")
+		client := s.leases.Client()
+		client.Break(true)
+		g, err := New(Options{Set: "logs", Name: "b", ID: "b", URL: "http://b", Leases: client, HTTP: &http.Client{Transport: s}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := &one{Group: g, s: s, client: client, done: make(chan struct{})}
+		ctx, cancel := context.WithCancel(context.Background())
+		b.stop = cancel
+		go func() {
+			defer close(b.done)
+			b.Run(ctx)
+		}()
+		s.all = append(s.all, b)
+		pass(10 * time.Second)
+		select {
+		case <-b.Known():
+			t.Error("known although no Lease could be read")
+		default:
+		}
+		client.Break(false)
+		pass(time.Minute)
+		select {
+		case <-b.Known():
+		default:
+			t.Error("not known a minute after the Leases can be read")
+		}
+		b.sees("a=ready", "b=ready")
+	})
+}

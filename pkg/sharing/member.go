@@ -276,6 +276,7 @@ func (g *Group) watch(ctx context.Context) {
 		if cache.WaitForCacheSync(ctx.Done(), reg.HasSynced) {
 			g.mu.Lock()
 			g.synced = true
+			close(g.known)
 			g.judgeTerm()
 			g.evaluate()
 			g.mu.Unlock()
