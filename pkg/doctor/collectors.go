@@ -198,7 +198,7 @@ func syntaxMistakes(c collectorCtx) []Finding {
 	if c.Release != nil && c.Release.Chart == "alloy" {
 		if i := strings.Index(c.Config.Content, "{{"); i >= 0 && !strings.Contains(c.Config.Content, `{{ "{{" }}`) && !strings.Contains(c.Config.Content, "{{`") && !strings.Contains(c.Config.Content, "{{ `") && !helmExpression(c.Config.Content[i:]) {
 			line := strings.TrimSpace(lineAt(c.Config.Content, i))
-			out = append(out, Finding{Status: Error, Ref: c.Config.Offset(i), Detail: "alloy.configMap.content goes through Helm's tpl: this {{ }} is Helm's, not Alloy's: " + line,
+			out = append(out, Finding{Status: Error, Ref: c.Config.Offset(i), Detail: "alloy.configMap.content goes through Helm's tpl: this {{ }} is Helm's, not Alloy's: " + snapshot.RedactText(line),
 				Fix: "write {{ \"{{\" }} for {{ and {{ \"}}\" }} for }}"})
 		}
 	}
@@ -211,7 +211,15 @@ func mendLine(content string, n int) string {
 	if line == "" {
 		return "close what is open before it"
 	}
-	return "mend this line: " + line
+	return "mend " + shown(line)
+}
+
+// shown is a line of a configuration as a report may show it.
+func shown(line string) string {
+	if snapshot.MayHoldSecret(line) {
+		return "this line (not shown: it may hold a secret)"
+	}
+	return "this line: " + snapshot.RedactText(line)
 }
 
 // helmExpression: {{ .Values... }}, {{ .Release... }} and {{ include ... }} are meant for Helm.

@@ -262,6 +262,20 @@ data:
       }
     }
   x.conf: "http_passwd geheim6"
+  oneline.alloy: |
+    loki.write "x" { endpoint { basic_auth { username = "u" password = "geheim9" } } }
+    loki.write "y" { endpoint { basic_auth { username = "u" password = "geheim10 } } }
+  ds.yaml: |
+    datasources: [{url: http://x, secureJsonData: {basicAuthPassword: geheim11, httpHeaderValue1: "Bearer geheim12"}, keepthis: too}]
+    keepafter: block
+    password: |-
+      geheim13
+
+      geheim14
+    keepbehind: it
+  args.yaml: |
+    - --basic-auth=u:geheim15 --client.password=geheim16 -x 'http://loki/?token=geheim17&keepparam=1'
+  x.json: '{"user":"u","apiKey":"geheim18","keepjson":"1"}'
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -288,7 +302,7 @@ spec: {values: {adminPassword: geheim8, keep: this}}
 	if strings.Contains(all.String(), "geheim") {
 		t.Error(all.String())
 	}
-	for _, want := range []string{"objects/secrets.yaml", "promtail.yaml: REDACTED", "keepname", "keep: this", "loki:3100/loki/api/v1/push"} {
+	for _, want := range []string{"objects/secrets.yaml", "promtail.yaml: REDACTED", "keepname", "keep: this", "loki:3100/loki/api/v1/push", "keepthis: too", "keepafter: block", "keepbehind: it", "keepparam=1", `"keepjson":"1"`} {
 		if !strings.Contains(all.String(), want) {
 			t.Errorf("no %q in\n%s", want, all.String())
 		}
