@@ -320,7 +320,9 @@ func runRollback(ctx context.Context, a *app, f *installFlags, changed func(flag
 	values.Namespace = installNamespace(a)
 	progress := output.NewProgress(a.ErrOut, a.err())
 	defer progress.Done()
-	if _, err := install.Rollback(ctx, c, f.options(values, progress)); err != nil {
+	opts := f.options(values, progress)
+	opts.StoreFormat = runningFormat(ctx, c, values.Namespace)
+	if _, err := install.Rollback(ctx, c, opts); err != nil {
 		return interrupted(a, progress, values.Namespace, err)
 	}
 	progress.Step("what was ready before is back; see how it is doing: " + install.Command(values.Namespace, "status"))

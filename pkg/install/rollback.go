@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/kube"
 	"github.com/logstack-dev/kubectl-logstack/pkg/version"
@@ -98,7 +99,25 @@ func Rollback(ctx context.Context, c *kube.Client, opts Options) (changed int, e
 	if good == nil {
 		return 0, ErrNothingGood
 	}
+	if err := good.reads(opts.StoreFormat); err != nil {
+		return 0, err
+	}
 	return goBack(ctx, c, good, record, opts)
+}
+
+// reads says whether the collector of a state can read data of a format, as the
+// running collector tells it; 0 is not known, and left to the collector itself.
+func (g *goodState) reads(format int) error {
+	if format <= g.format {
+		return nil
+	}
+	for _, o := range g.objs {
+		if claims, _, _ := unstructured.NestedSlice(o.Object, "spec", "volumeClaimTemplates"); o.GetKind() == "StatefulSet" && len(claims) == 0 {
+			return nil // the data goes with the pod
+		}
+	}
+	return fmt.Errorf("not rolled back: the stored logs are of format %d, and %s, which was ready before, knows formats up to %d: it would not start\n"+
+		"  go on with the newer release: kubectl krew upgrade logstack", format, g.version, g.format)
 }
 
 func goBack(ctx context.Context, c *kube.Client, good *goodState, record *corev1.ConfigMap, opts Options) (changed int, err error) {
