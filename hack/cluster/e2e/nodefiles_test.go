@@ -46,9 +46,9 @@ func filesScene(t *testing.T, mode string, spec rig.PodSpec, mix lines.Mix) (*sc
 
 var fileModes = []string{"backfill", "all"}
 
-// oneOf is both modes, or the given one in short mode.
+// oneOf is both modes, or the given one without soak.
 func oneOf(mode string) []string {
-	if testing.Short() {
+	if !soak {
 		return []string{mode}
 	}
 	return fileModes

@@ -255,7 +255,7 @@ func TestRightsMissing(t *testing.T) {
 		t.Errorf("%d requests that the reviews had ruled out", n)
 	}
 	// Granted at last, everything goes on without a restart: it looks once a minute.
-	if testing.Short() {
+	if !soak {
 		return
 	}
 	_, err := shared.ServiceAccount(t.Context(), rig.ServiceAccount{Name: "e2e-" + namespaceOf(t)})
