@@ -58,7 +58,7 @@ soak() {
   go -C hack/cluster test -count=1 -timeout 120m ./e2e
   if [ "$(uname -s)" = Linux ] && [ "$(id -u)" = 0 ]; then
     echo "== the long form of the tests on the real cluster"
-    LOGSTACK_E2E_SOAK=${LOGSTACK_E2E_SOAK:-10m} hack/e2e.sh -run 'TestEverySequenceNumberOnce|TestNodeFaults'
+    LOGSTACK_E2E_SOAK=${LOGSTACK_E2E_SOAK:-10m} hack/e2e.sh -run 'TestEverySequenceNumberOnce|TestNodeFaults|TestNodeFiles'
   else
     not_run+=("the real cluster: needs Linux and root")
   fi
