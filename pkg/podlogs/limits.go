@@ -29,7 +29,10 @@ const (
 	// busier is how many times as much a container has to write to take the slot
 	// of one that has been quiet for a moment, muchBusier of one that has not.
 	busier, muchBusier = 2, 10
-	quiet              = 10 * time.Second
+	// busierBy and muchBusierBy are in bytes per second: between containers that
+	// write next to nothing, a follow is not worth moving.
+	busierBy, muchBusierBy = 100, 10 << 10
+	quiet                  = time.Minute
 )
 
 // backoff waits longer after each failure: full jitter below a doubling limit,
@@ -258,7 +261,7 @@ func (n *nodeLimits) evictFor(t *target) {
 		return
 	}
 	silent, rate := now.Sub(time.Unix(0, idlest.lastData.Load())), t.rate.get(now)
-	if silent > idleBeforePoll || silent > quiet && rate > busier*least+1 || rate > muchBusier*least+1 {
+	if silent > idleBeforePoll || silent > quiet && rate > busier*least+busierBy || rate > muchBusier*least+muchBusierBy {
 		idlest.stepBack()
 	}
 }

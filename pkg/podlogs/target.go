@@ -114,6 +114,7 @@ type target struct {
 	endSeen bool
 	// noFollowUntil ends a time of polling after the node ran out of watches.
 	noFollowUntil time.Time
+	steppedBack   bool // that is why
 }
 
 func newTarget(c *Collector, v *containerView, version string) *target {
@@ -290,6 +291,10 @@ func (t *target) enter(inst instance) {
 	t.past = anchor{}
 	t.head, t.sinceHead, t.handed, t.fresh, t.absent = head{}, 0, handover{}, anchor{}, anchor{}
 	t.sure, t.sureKnown = anchor{}, true
+	if t.steppedBack {
+		// A run that begins writes most, and nothing of it is known yet.
+		t.steppedBack, t.noFollowUntil = false, time.Time{}
+	}
 	t.noSince, t.tail, t.doubts, t.failures, t.endSeen = false, tailCheck{}, 0, 0, false
 }
 
@@ -339,7 +344,7 @@ func (t *target) recover(ctx context.Context, v *containerView, err error) {
 		t.c.metrics.inbandErrors.WithLabelValues(inband.kind).Inc()
 		if inband.kind == "inotify" {
 			t.c.limits.inotifyExhausted(v.node)
-			t.noFollowUntil = time.Now().Add(noFollowPenalty)
+			t.noFollowUntil, t.steppedBack = time.Now().Add(noFollowPenalty), false
 		}
 	}
 	var open *openError
@@ -351,7 +356,7 @@ func (t *target) recover(ctx context.Context, v *containerView, err error) {
 	switch {
 	case errors.Is(err, errSteppedBack):
 		// Time for the busier one to take the slot.
-		t.noFollowUntil = time.Now().Add(noFollowPenalty)
+		t.noFollowUntil, t.steppedBack = time.Now().Add(noFollowPenalty), true
 		return
 	case errors.Is(err, errChanged):
 		return
