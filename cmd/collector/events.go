@@ -60,6 +60,7 @@ func (p *parts) startEvents(ctx context.Context, rc *rest.Config, pods *podlogs.
 		Excluded:   pods.NamespaceExcluded,
 		Namespaces: p.cfg.namespaces,
 		Owner:      p.ownsEvents,
+		TakeOver:   p.replicas.takeOver(),
 		TTL:        time.Duration(p.cfg.events.ttl),
 		NoLevels:   p.cfg.noLevels || p.cfg.limits.NoLevels,
 		OnGap:      func(namespace string) { p.operator.gaps.add(namespace, kubevents.GapUnwatched) },

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/lokiapi"
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 	"github.com/logstack-dev/kubectl-logstack/pkg/peers"
 	"github.com/logstack-dev/kubectl-logstack/pkg/podlogs"
 	"github.com/logstack-dev/kubectl-logstack/pkg/sharing"
@@ -22,6 +23,8 @@ import (
 const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 const (
+	// singletonEvents is the name of the collecting of events in the set.
+	singletonEvents = "events"
 	// releaseTimeout bounds how long a stopping replica tries to give up its Lease.
 	releaseTimeout = 3 * time.Second
 	// handOverTime is how long the others may take to begin to read what a replica
@@ -104,7 +107,7 @@ func (p *parts) newReplicas(rc *rest.Config) (*replicas, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot share pods: %w", err)
 	}
-	p.ownsEvents = func() bool { return g.Owns("events") }
+	p.ownsEvents = func() bool { return g.Owns(singletonEvents) }
 	r := &replicas{group: g}
 	others := func() []peers.Peer { return othersOf(g) }
 	p.peering.members.Store(&others)
@@ -122,10 +125,22 @@ func (r *replicas) share() podlogs.Share {
 	return r.group
 }
 
+// takeOver is how a new owner of events learns how far the others have stored
+// them; nil for the only replica.
+func (r *replicas) takeOver() func(context.Context) [][]model.Mark {
+	if r == nil || r.group == nil {
+		return nil
+	}
+	return func(ctx context.Context) [][]model.Mark { return r.group.AskMarks(ctx, singletonEvents) }
+}
+
 // start joins the others, who ask c for its pods.
 func (r *replicas) start(p *parts, c *podlogs.Collector) {
 	if r.group == nil {
 		return
+	}
+	if p.events != nil {
+		r.group.AddSingleton(singletonEvents, p.events)
 	}
 	p.server.Mount("POST "+sharing.PathPrefix, r.group.Handler(c))
 	handOver := func(ctx context.Context) error { return r.handOver(ctx, c) }
@@ -162,6 +177,9 @@ func (p *parts) readyWhenKnown(ctx context.Context, known <-chan struct{}, late 
 func (r *replicas) leave(p *parts) {
 	if r.group == nil || r.done == nil {
 		return
+	}
+	if err := r.group.LeaveMarks(context.Background(), singletonEvents); err != nil {
+		p.log.Info("the next replica lists events anew", "error", err)
 	}
 	r.stop()
 	<-r.done

@@ -34,6 +34,7 @@ type Collector struct {
 
 	mu       sync.Mutex
 	problems []string
+	given    map[string][]byte // marks of a former owner, not adopted yet
 }
 
 // Status is a picture of the collector at one moment.
@@ -79,7 +80,7 @@ func New(o Options) (*Collector, error) {
 // Run collects until ctx ends. What was seen by then is stored, or seen again
 // after the next start. It is to be called once.
 func (c *Collector) Run(ctx context.Context) {
-	c.load(c.opts.Marks.Marks(MarkPrefix))
+	c.load(c.opts.Marks.Marks(MarkPrefix), c.scopes)
 	var wg sync.WaitGroup
 	for _, s := range c.scopes {
 		wg.Go(func() { s.run(ctx) })
@@ -87,10 +88,10 @@ func (c *Collector) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// load takes over the marks of an earlier run.
-func (c *Collector) load(marks map[string][]byte) {
+// load takes over the marks of some scopes from an earlier run or another replica.
+func (c *Collector) load(marks map[string][]byte, scopes []*scope) {
 	byNamespace := make(map[string]*scope)
-	for _, s := range c.scopes {
+	for _, s := range scopes {
 		byNamespace[s.namespace] = s
 	}
 	for key, value := range marks {
@@ -119,31 +120,65 @@ func (c *Collector) load(marks map[string][]byte) {
 }
 
 // Handover returns the marks that let another replica go on where this one is.
-// It is to be called when this process has stopped being the owner.
+// While this process is the owner, they are those of what is stored by now.
 func (c *Collector) Handover() []model.Mark {
 	var marks []model.Mark
 	for _, s := range c.scopes {
-		s.mu.Lock()
-		marks = append(marks, s.placeMark())
-		for uid, e := range s.seen {
-			marks = append(marks, model.Mark{Key: seenPrefix + uid, Value: e.encode()})
-		}
-		s.mu.Unlock()
+		marks = append(marks, s.marks()...)
 	}
 	return marks
 }
 
-// Adopt makes the marks of a former owner durable and goes on from them. What
-// is newer here stays. It is to be called before this process becomes the owner.
-func (c *Collector) Adopt(ctx context.Context, marks []model.Mark) error {
+// Adopt takes the marks of a former owner, which this process goes on from when it
+// becomes the owner. What is newer here stays.
+func (c *Collector) Adopt(marks []model.Mark) {
+	values := valuesOf(marks)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.given = values
+}
+
+func valuesOf(marks []model.Mark) map[string][]byte {
 	values := make(map[string][]byte, len(marks))
 	for _, m := range marks {
 		if strings.HasPrefix(m.Key, MarkPrefix) && m.Value != nil {
 			values[m.Key] = m.Value
 		}
 	}
-	c.load(values)
-	return c.append(ctx, &model.Batch{Marks: c.Handover()})
+	return values
+}
+
+// takeOver goes on from what other replicas have stored, which it makes durable.
+// A scope whose former owner cannot be asked lists, and stores once more what the
+// API server still has.
+func (c *Collector) takeOver(ctx context.Context, s *scope) error {
+	c.mu.Lock()
+	given := c.given
+	c.mu.Unlock()
+	if c.opts.TakeOver == nil && len(given) == 0 {
+		return nil
+	}
+	only := []*scope{s}
+	before := s.marks()
+	c.load(given, only)
+	if c.opts.TakeOver != nil {
+		for _, marks := range c.opts.TakeOver(ctx) {
+			c.load(valuesOf(marks), only)
+		}
+	}
+	after := s.marks()
+	known := make(map[string]string, len(before))
+	for _, m := range before {
+		known[m.Key] = string(m.Value)
+	}
+	b := &model.Batch{Marks: slices.DeleteFunc(after, func(m model.Mark) bool { return known[m.Key] == string(m.Value) })}
+	if len(b.Marks) == 0 {
+		return nil
+	}
+	if err := c.append(ctx, b); err != nil {
+		return fmt.Errorf("storing how far events were stored by the replica that collected them before: %w", err)
+	}
+	return nil
 }
 
 func (c *Collector) append(ctx context.Context, b *model.Batch) error {

@@ -1,6 +1,7 @@
 package kubevents
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 )
 
 // settle lets everything that is due happen.
@@ -196,9 +199,7 @@ func TestOwner(t *testing.T) {
 		settle()
 		s.occur("x")
 		s.occur("y", message("y"))
-		if err := b.Adopt(t.Context(), a.Handover()); err != nil {
-			t.Fatal(err)
-		}
+		b.Adopt(a.Handover())
 		move(2)
 		settle()
 		want(t, first, "x#1")
@@ -215,6 +216,64 @@ func TestOwner(t *testing.T) {
 		}
 		a.stop()
 		b.stop()
+	})
+}
+
+// TestTakeOver has each new owner ask the other replicas: nothing is stored twice,
+// whoever was the owner in between, and nothing that one of them says is taken for
+// newer than what is known.
+func TestTakeOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		owner := 0
+		stores := []*memory{newMemory(), newMemory(), newMemory()}
+		running := make([]*running, len(stores))
+		run := func(i int) {
+			running[i] = start(t, s, stores[i], func(o *Options) {
+				o.Owner = func() bool {
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					return owner == i
+				}
+				o.TakeOver = func(context.Context) (all [][]model.Mark) {
+					for j, r := range running {
+						if j != i && r != nil {
+							all = append(all, r.Handover())
+						}
+					}
+					return all
+				}
+			})
+		}
+		for i := range stores {
+			run(i)
+		}
+		move := func(n int) {
+			s.mu.Lock()
+			owner = n
+			s.mu.Unlock()
+			settle()
+		}
+		s.occur("x", message("x"))
+		settle()
+		for _, n := range []int{1, 2, 0, 2} {
+			s.touch("x") // no occurrence, but another version
+			move(-1)
+			s.occur("x")
+			move(n)
+		}
+		// Restarted, it knows what it took over, and what it said is in force.
+		running[2].stop()
+		running[0].stop()
+		running[0], running[2] = nil, nil
+		run(2)
+		s.occur("y", message("y"))
+		settle()
+		want(t, stores[0], "x#1", "x#4")
+		want(t, stores[1], "x#2")
+		want(t, stores[2], "x#3", "x#5", "y#1")
+		running[1].stop()
+		running[2].stop()
 	})
 }
 

@@ -61,6 +61,12 @@
 //
 // An event's mark lives as long as the event.
 //
+// A replica that becomes the owner goes on from what the others have stored: it
+// asks them (Options.TakeOver), and a former owner may have told it
+// ([Collector.Adopt]). It takes over what is newer than its own marks, and makes
+// it durable before it reads. Without that, as after the death of the owner, it
+// lists and stores once more what the API server still has.
+//
 // The package does not choose the owner among replicas and does not look up
 // pods: [Options] do. It knows nothing of the store beyond [Sink] and
 // [MarkReader].

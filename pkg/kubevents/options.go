@@ -72,6 +72,10 @@ type Options struct {
 	// Owner says whether this process is the one of several replicas that
 	// collects events. It is asked once a second. Nil means it is.
 	Owner func() bool
+	// TakeOver returns what each of the other replicas has stored, as its Handover
+	// gives it. It is asked each time that this process becomes the owner, and bounds its own
+	// time; what it cannot reach it leaves out. Nil means nobody is asked.
+	TakeOver func(ctx context.Context) [][]model.Mark
 	// TTL is how long the API server keeps an event after its last occurrence
 	// (1 h, the default of its flag --event-ttl).
 	TTL time.Duration

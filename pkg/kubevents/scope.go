@@ -47,7 +47,7 @@ type scope struct {
 	lw        cache.ListerWatcherWithContext
 	problems  []string // guarded by Collector.mu
 
-	mu     sync.Mutex // guards what follows; only run's goroutine and load write
+	mu     sync.Mutex // guards what follows; only run's goroutine writes, and load before it
 	place  place
 	seen   map[string]seen // by uid
 	synced bool
@@ -57,11 +57,22 @@ func (s *scope) placeMark() model.Mark {
 	return model.Mark{Key: atPrefix + s.namespace, Value: s.place.encode()}
 }
 
+// marks are those of the place and of all events that are remembered.
+func (s *scope) marks() []model.Mark {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	marks := []model.Mark{s.placeMark()}
+	for uid, e := range s.seen {
+		marks = append(marks, model.Mark{Key: seenPrefix + uid, Value: e.encode()})
+	}
+	return marks
+}
+
 // adoptPlace takes a stored place, unless the present one is newer.
 func (s *scope) adoptPlace(p place) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.place.version == "" || newer(p.version, s.place.version) {
+	if s.place.version == "" && p.contact >= s.place.contact || s.place.version != "" && newer(p.version, s.place.version) {
 		s.place = p
 	}
 }
@@ -77,8 +88,10 @@ func (s *scope) adoptSeen(uid string, e seen) {
 // run lists and watches until ctx ends.
 func (s *scope) run(ctx context.Context) {
 	failures, refusals := 0, 0
+	owner := false
 	for ctx.Err() == nil {
 		if !s.c.opts.Owner() {
+			owner = false
 			_ = sleep(ctx, ownerInterval)
 			continue
 		}
@@ -89,7 +102,14 @@ func (s *scope) run(ctx context.Context) {
 		}
 		refusals = 0
 		begin := time.Now()
-		err := s.whileOwner(ctx)
+		var err error
+		if !owner {
+			err = s.c.takeOver(ctx, s)
+		}
+		if err == nil {
+			owner = true
+			err = s.whileOwner(ctx)
+		}
 		if time.Since(begin) > backoffMax {
 			failures = 0
 		}
@@ -98,6 +118,7 @@ func (s *scope) run(ctx context.Context) {
 			failures = 0
 			continue
 		case ctx.Err() != nil, errors.Is(err, errNotOwner):
+			owner = false
 			continue
 		case errors.Is(err, errExpired):
 			s.mu.Lock()

@@ -36,6 +36,10 @@
 // sure that every line is in one store as often as it was written). A member that
 // cannot be asked is waited for until its Lease ends, 30 seconds at most.
 //
+// What one member does for all, such as reading events, is handed over by marks
+// that this package only carries: a new owner asks all that work for theirs
+// ([Group.AskMarks]), one that stops leaves its own to the next ([Group.LeaveMarks]).
+//
 // Nothing of this has to work for the answers to be right: two replicas that read
 // the same pod store the same lines, and a query counts them once. It has to work
 // for lines not to be missing, and for the work to be done once.

@@ -131,8 +131,10 @@ type Group struct {
 	takenOver bool
 	ranking   ranking
 	nodes     int
-	changedAt time.Time
-	subs      map[chan struct{}]struct{}
+	// singletons is what there is one owner of in the set, by name.
+	singletons map[string]Singleton
+	changedAt  time.Time
+	subs       map[chan struct{}]struct{}
 	// problem is why our Lease cannot be had or renewed, warned when that was
 	// logged last.
 	problem string
@@ -172,7 +174,7 @@ func New(o Options) (*Group, error) {
 		opts: o, log: o.Logger, metrics: newMetrics(), state: StateReady, fenced: true,
 		members: make(map[string]*member), subs: make(map[chan struct{}]struct{}),
 		unreachable: make(map[string]time.Time), reachedID: make(map[string]string),
-		nodes: 1, known: make(chan struct{}),
+		nodes: 1, known: make(chan struct{}), singletons: make(map[string]Singleton),
 	}
 	if o.Leaving {
 		g.state = StateLeaving

@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/logstack-dev/kubectl-logstack/pkg/model"
 	"github.com/logstack-dev/kubectl-logstack/pkg/podlogs"
 	"github.com/logstack-dev/kubectl-logstack/pkg/testutil/fakelease"
 )
@@ -491,4 +492,71 @@ func TestKnown(t *testing.T) {
 		}
 		b.sees("a=ready", "b=ready")
 	})
+}
+
+// work is a Singleton.
+type work struct {
+	has     []model.Mark
+	adopted []model.Mark
+}
+
+func (w *work) Handover() []model.Mark { return w.has }
+func (w *work) Adopt(m []model.Mark)   { w.adopted = m }
+
+// A new owner is told by all that work how far they are, and one that stops tells
+// the next.
+func TestSingletonMarks(t *testing.T) {
+	simulate(t, func(s *set) {
+		works := make(map[string]*work)
+		for _, name := range []string{"a", "b", "c", "old"} {
+			o := s.start(name, "")
+			if name != "old" { // which knows nothing of it
+				works[name] = &work{has: []model.Mark{{Key: "at", Value: []byte(name)}}}
+				o.AddSingleton("events", works[name])
+			}
+		}
+		pass(time.Minute)
+		s.cut["c"] = true
+		want := [][]model.Mark{works["b"].has}
+		if d := cmp.Diff(want, s.all[0].AskMarks(context.Background(), "events")); d != "" {
+			t.Error(d)
+		}
+		s.cut["c"] = false
+		s.all[3].end(true)
+		pass(time.Minute)
+		for _, o := range s.all[:3] {
+			owner := o.Owns("events")
+			for _, w := range works {
+				w.adopted = nil
+			}
+			if err := o.LeaveMarks(context.Background(), "events"); err != nil {
+				t.Error(err)
+			}
+			var told []string
+			for name, w := range works {
+				if w.adopted != nil {
+					told = append(told, name)
+					if d := cmp.Diff(works[o.Self()].has, w.adopted); d != "" {
+						t.Error(d)
+					}
+				}
+			}
+			if owner != (len(told) == 1) || slices.Contains(told, o.Self()) {
+				t.Errorf("%s (owner: %v) tells %q", o.Self(), owner, told)
+			}
+			if !owner {
+				continue
+			}
+			o.end(false)
+			pass(time.Second)
+			if next := s.one(told[0]); !next.Owns("events") {
+				t.Errorf("%s was told, and is not the next owner", told[0])
+			}
+			break
+		}
+	})
+}
+
+func (s *set) one(name string) *one {
+	return s.all[slices.IndexFunc(s.all, func(o *one) bool { return o.Self() == name })]
 }

@@ -104,6 +104,7 @@ func (g *Group) Handler(p Positions) http.Handler {
 			_ = json.NewEncoder(w).Encode(pendingResponse{p.Pending()}) // who asked is gone otherwise
 		}
 	})
+	g.serveMarks(mux)
 	return mux
 }
 
