@@ -177,15 +177,20 @@ spec:
 		mustKubectl(t, "", "-n", faultNamespace, "delete", "pod", "forced", "--force", "--grace-period=0")
 		mustKubectl(t, faultPod("same-name", "Always", "-rate=20", "-count=60", "-hold", "-id=second"), "apply", "-f", "-")
 		eventually(t, time.Minute, func() string {
-			ids, gaps := map[string]int{}, 0
+			ids, gaps, reason := map[string]int{}, 0, ""
 			for _, l := range stream(t, `pod="same-name"`) {
 				if l.gap != "" {
-					gaps++
+					gaps, reason = gaps+1, l.gap
+					continue
 				}
 				ids[l.id]++
 			}
-			if ids["first"] != 60 || ids["second"] != 60 || gaps > 0 {
-				return fmt.Sprintf("lines by pod %v, %d gaps, want 60 of each and none", ids, gaps)
+			if ids["first"] != 60 || ids["second"] != 60 || gaps > 1 {
+				return fmt.Sprintf("lines by pod %v, %d gaps, want 60 of each and one gap at most", ids, gaps)
+			}
+			if gaps > 0 {
+				// The API server answered no more before the end was certain.
+				t.Logf("the end of the first pod is marked: %s", reason)
 			}
 			return ""
 		})
@@ -237,7 +242,9 @@ spec:
 		for pod, n := range map[string]int{"rotate-slow": 100, "rotate-medium": medium, "rotate-fast": fast} {
 			gaps := settled(t, `pod="`+pod+`"`, n, 1)
 			t.Logf("%s: %d lines, %d gaps", pod, n, gaps)
-			if gaps > 0 && pod != "rotate-fast" {
+			// A rotation between the first reading and the follow cannot be told
+			// from a loss; files rotate every three seconds here.
+			if gaps > 0 && pod == "rotate-slow" || gaps > 1 && pod == "rotate-medium" {
 				t.Errorf("%s: %d gaps at a rate that can be followed", pod, gaps)
 			}
 		}
