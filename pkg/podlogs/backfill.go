@@ -112,12 +112,20 @@ func (t *target) catchUpFilled(ctx context.Context, v *containerView, r *reading
 // late has written before its live file, and when the API cannot be gone on with.
 func (t *target) fillFirst(ctx context.Context, v *containerView, r *reading) (bool, error) {
 	// Also when lines were seen and then refused by the store.
-	late := (r.late || t.first.valid() && t.knownRun()) && !r.cur.anchor.valid()
+	late := (r.late || t.unwatched() || t.first.valid() && t.knownRun()) && !r.cur.anchor.valid()
 	if r.gap != nil || !late && (!r.cur.anchor.valid() || t.past != r.cur.anchor) {
 		return false, nil
 	}
 	done, err := t.fillRotated(ctx, v, r)
 	return done && r.cur.anchor.valid(), err
+}
+
+// unwatched says that the file was empty when it was last read, and may have been
+// filled and rotated since then. Without files it is taken for the same one much
+// longer (emptyLapse): a gap before the first line of every container that was
+// idle would be wrong nearly always.
+func (t *target) unwatched() bool {
+	return !t.contact.IsZero() && time.Since(t.contact) > rotationInterval
 }
 
 // knownRun says that the run began after the collector, or after a run of which

@@ -2,8 +2,11 @@ package podlogs
 
 import (
 	"errors"
+	"io"
 	"testing"
 	"time"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/podlogs/nodefiles"
 )
@@ -34,6 +37,31 @@ func TestFilesBeyondWhatIsKept(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A file that was empty and is filled and rotated while nobody can read it.
+func TestFilesFillWhatWasEmpty(t *testing.T) {
+	simulate(t, func(t *testing.T, k *cluster, m *memory) {
+		_, with := serveFiles(k, NodeFilesBackfill)
+		c := startCollector(t, k, m, with)
+		p := k.addPod("web", "main")
+		pass(20 * time.Second)
+		k.mu.Lock()
+		k.openFault = func(*corev1.PodLogOptions) error { return errors.New("dial tcp: connection refused") }
+		k.mu.Unlock()
+		k.cut(io.EOF)
+		pass(5 * time.Second)
+		k.number(p, "main", 3)
+		k.rotate(p, "main")
+		k.number(p, "main", 2)
+		pass(10 * time.Second)
+		k.mu.Lock()
+		k.openFault = nil
+		k.mu.Unlock()
+		pass(2 * time.Minute)
+		wantLines(t, m, "web:main", "0/0", "0/1", "0/2", "0/3", "0/4")
+		c.stop()
+	})
 }
 
 // A node that refuses is not asked for ever, and asked again after a while.

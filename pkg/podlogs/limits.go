@@ -286,6 +286,8 @@ func (l *limits) isBlind(node string) bool {
 // node need inotify instances too.
 func (l *limits) inotifyExhausted(node string) {
 	n := l.node(node)
+	l.mu.Lock() // followCap
+	defer l.mu.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	now := time.Now()

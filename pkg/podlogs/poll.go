@@ -50,8 +50,8 @@ func (t *target) poll(ctx context.Context, v *containerView, inst instance) erro
 			return err
 		}
 		t.retry.reset()
-		if newest == nil && t.fresh == t.position().anchor {
-			t.freshAt = time.Now() // still without a line
+		if newest == nil {
+			t.stillEmpty()
 		}
 		if t.mayFollow(v, false) {
 			return errChanged // a slot is free
@@ -87,4 +87,19 @@ func (t *target) mayFollow(v *containerView, evict bool) bool {
 	}
 	t.c.limits.releaseFollow(t, v.node)
 	return true
+}
+
+// stillEmpty notes that the live file has no line.
+func (t *target) stillEmpty() {
+	now, last := time.Now(), t.position().anchor
+	if t.fresh == last {
+		t.freshAt = now
+	}
+	if last.valid() || t.contact.IsZero() {
+		return
+	}
+	t.mu.Lock()
+	t.contact = now
+	t.mu.Unlock()
+	t.c.touched(t.key)
 }

@@ -116,6 +116,9 @@ func (r *reading) beginning(line *rawLine, ts int64) *gap {
 	}
 	t.first = seen
 	if begin := t.inst.started; r.late && ts > begin.Add(promptStart).UnixNano() {
+		if !t.knownRun() && !t.inherited && t.contact.After(begin) {
+			begin = t.contact // what was before is nobody's gap
+		}
 		return &gap{reason: GapRotatedAway, from: begin.UnixNano(), container: r.cur.instance}
 	}
 	return nil

@@ -298,14 +298,14 @@ func (t *target) sameRun(ctx context.Context, v *containerView, r *reading, prev
 // rotated unseen: before it was first read, or while nobody looked at it. What
 // was before the target was known at all is no gap.
 func (t *target) late() bool {
-	known := !t.newcomer || t.inherited || t.inst.started.After(t.c.began)
+	known := t.knownRun() || t.inherited
 	switch {
-	case !known || t.inst.started.IsZero():
+	case t.inst.started.IsZero():
 		return false
-	case t.contact.IsZero():
-		return time.Since(t.inst.started) > rotationInterval
+	case !t.contact.IsZero():
+		return known && t.startLate || time.Since(t.contact) > emptyLapse
 	}
-	return t.startLate || time.Since(t.contact) > emptyLapse
+	return known && time.Since(t.inst.started) > rotationInterval
 }
 
 // seek reads and accepts everything behind the wanted anchor.

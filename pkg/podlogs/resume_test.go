@@ -333,3 +333,48 @@ func TestClassifyOpen(t *testing.T) {
 		}
 	}
 }
+
+// A container that was there before the collector: what it wrote before the first
+// look is nobody's gap, what it may have written after it is one.
+func TestEmptyLogUnreadForLong(t *testing.T) {
+	simulate(t, func(t *testing.T, k *cluster, m *memory) {
+		p := k.addPod("web", "main")
+		pass(time.Minute)
+		c := startCollector(t, k, m)
+		pass(20 * time.Second)
+		refuse := func(err error) {
+			k.mu.Lock()
+			k.openFault = func(*corev1.PodLogOptions) error { return err }
+			k.mu.Unlock()
+		}
+		refuse(errors.New("dial tcp: connection refused"))
+		k.cut(io.EOF)
+		pass(5 * time.Second)
+		k.number(p, "main", 3)
+		k.rotate(p, "main")
+		k.number(p, "main", 2)
+		pass(10 * time.Minute)
+		refuse(nil)
+		pass(2 * time.Minute)
+		wantLines(t, m, "web:main", "<rotated_away>", "0/3", "0/4")
+		c.stop()
+	})
+}
+
+// A container that is polled and writes nothing for long is no gap.
+func TestPolledEmptyLogIsNoGap(t *testing.T) {
+	simulate(t, func(t *testing.T, k *cluster, m *memory) {
+		c := startCollector(t, k, m, func(o *Options) { o.NodeFollowCap = 1 })
+		busy := k.addPod("busy", "main")
+		pass(5 * time.Second)
+		p := k.addPod("web", "main")
+		for range 60 {
+			k.number(busy, "main", 1)
+			pass(10 * time.Second)
+		}
+		k.number(p, "main", 2)
+		pass(2 * time.Minute)
+		wantLines(t, m, "web:main", "0/0", "0/1")
+		c.stop()
+	})
+}
