@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -25,19 +26,21 @@ func connectOurs(ctx context.Context, c *kube.Client, namespace string) (*kube.C
 	if err != nil {
 		return nil, err
 	}
-	withCredentials(conn, c, namespace)
+	withCredentials(conn, c, namespace, os.Getenv)
 	return conn, nil
 }
 
-// withCredentials makes a connection answer a collector that asks for credentials.
-func withCredentials(conn *kube.Connection, c *kube.Client, namespace string) {
+// withCredentials makes a connection answer a collector that asks for
+// credentials: with those of the environment that get reads, or of a Secret in
+// the collector's namespace.
+func withCredentials(conn *kube.Connection, c *kube.Client, namespace string, get func(string) string) {
 	next := conn.HTTP.Transport
 	if next == nil {
 		next = http.DefaultTransport
 	}
 	hc := *conn.HTTP // may be the one of net/http that all share
 	hc.Transport = &credentialTransport{next: next, find: func(ctx context.Context, secret string) (string, error) {
-		return findCredential(ctx, c, namespace, secret, os.Getenv)
+		return findCredential(ctx, c, namespace, secret, get)
 	}}
 	conn.HTTP = &hc
 }
@@ -105,6 +108,13 @@ func (t *credentialTransport) CloseIdleConnections() {
 	}
 }
 
+// forCredentials says whether a Secret may be one of the collector's. Its name
+// comes from who answered: whoever is in the collector's place must not be given
+// the token of a service account.
+func forCredentials(t corev1.SecretType) bool {
+	return t == "" || t == corev1.SecretTypeOpaque || t == corev1.SecretTypeBasicAuth
+}
+
 func repeatBody(r *http.Request) (io.ReadCloser, error) {
 	switch {
 	case r.Body == nil || r.Body == http.NoBody:
@@ -134,6 +144,8 @@ func findCredential(ctx context.Context, c *kube.Client, namespace, name string,
 		return "", fmt.Errorf("you may not read Secret %s/%s: ask for a token and set %s, or for the role logstack-query in namespace %s", namespace, name, tokenVariable, namespace)
 	case err != nil:
 		return "", fmt.Errorf("Secret %s/%s: %w", namespace, name, kube.Explain(err))
+	case !forCredentials(s.Type):
+		return "", fmt.Errorf("Secret %s/%s is of type %s: what it holds is not sent to the collector; set %s", namespace, name, s.Type, tokenVariable)
 	}
 	for line := range strings.Lines(string(s.Data["token"])) {
 		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
@@ -58,6 +61,8 @@ func TestCredentialsOfTheCollector(t *testing.T) {
 		}
 		return s
 	}
+	serviceAccount := secret(map[string]string{"token": secretToken})
+	serviceAccount.Type = corev1.SecretTypeServiceAccountToken
 	for name, tt := range map[string]struct {
 		objects   []runtime.Object
 		forbidden bool
@@ -72,6 +77,7 @@ func TestCredentialsOfTheCollector(t *testing.T) {
 		"a wrong one":          {env: map[string]string{"LOGSTACK_TOKEN": "wrong"}, code: 401, want: "credentials are missing or wrong"},
 		"may not be read":      {forbidden: true, code: 401, want: "you may not read Secret logstack/logs-auth: ask for a token and set LOGSTACK_TOKEN"},
 		"is not there":         {code: 401, want: "Secret logstack/logs-auth: "},
+		"not of that kind":     {objects: []runtime.Object{serviceAccount}, code: 401, want: "is of type kubernetes.io/service-account-token"},
 		"has hashes only":      {objects: []runtime.Object{secret(map[string]string{"htpasswd": "x:y"})}, code: 401, want: "hashes of passwords only: set LOKI_USERNAME"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -104,6 +110,55 @@ func TestCredentialsOfTheCollector(t *testing.T) {
 			// /ready, the first try, the second with what was found; from then on at once.
 			if tt.code == 200 && asked() != 4 {
 				t.Errorf("asked %d times", asked())
+			}
+		})
+	}
+}
+
+// TestCredentialsElsewhere: a collector in another namespace is given the Secret
+// there; what the environment has only goes to one that was named.
+func TestCredentialsElsewhere(t *testing.T) {
+	for name, tt := range map[string]struct {
+		target  target
+		env     string
+		objects []runtime.Object
+		code    int
+	}{
+		"found":                       {objects: []runtime.Object{&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: "tools", Name: "logs-auth"}, Data: map[string][]byte{"token": []byte(secretToken)}}}, code: 200},
+		"found, with the environment": {env: secretToken, code: 401},
+		"named, with the environment": {target: target{service: "tools/logs"}, env: secretToken, code: 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(tokenVariable, tt.env)
+			collector, _ := guarded(t)
+			u, err := url.Parse(collector)
+			if err != nil {
+				t.Fatal(err)
+			}
+			forward := httputil.NewSingleHostReverseProxy(u)
+			api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if strings.Contains(r.URL.Path, "http:logstack:") {
+					w.WriteHeader(http.StatusNotFound)
+					_, _ = w.Write([]byte(`{"kind":"Status","code":404,"message":"services \"logstack\" not found"}`))
+					return
+				}
+				forward.ServeHTTP(w, r)
+			}))
+			defer api.Close()
+			streams, _, _, _ := genericiooptions.NewTestIOStreams()
+			c := &kube.Client{Config: &rest.Config{Host: api.URL}, Kube: fake.NewClientset(append(tt.objects, service("tools/logs http:3100 part-of=logstack"))...)}
+			conn, err := (&app{IOStreams: streams}).connectService(t.Context(), c, tt.target)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			resp, err := conn.HTTP.Get(conn.BaseURL + "/services")
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close() //nolint:errcheck // only the code counts
+			if resp.StatusCode != tt.code {
+				t.Errorf("%d, want %d", resp.StatusCode, tt.code)
 			}
 		})
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/logstack-dev/kubectl-logstack/pkg/install"
@@ -39,7 +40,7 @@ func leave(ctx context.Context, c *kube.Client, namespace, pod string, progress 
 		return err
 	}
 	defer conn.Close()
-	withCredentials(conn, c, namespace)
+	withCredentials(conn, c, namespace, os.Getenv)
 	client := &lokiapi.Client{HTTP: conn.HTTP, BaseURL: conn.BaseURL}
 	_, err = client.Leave(ctx)
 	var status *lokiapi.StatusError

@@ -171,7 +171,11 @@ func (a *app) connectService(ctx context.Context, c *kube.Client, t target) (*ku
 		if svc.Port == "" {
 			svc.Port = portOf(ctx, c, svc)
 		}
-		return connectForeign(ctx, c, svc)
+		conn, err := connectForeign(ctx, c, svc)
+		if err == nil {
+			withCredentials(conn, c, svc.Namespace, os.Getenv) // it may be one of ours
+		}
+		return conn, err
 	}
 	conn, err := connectOurs(ctx, c, t.namespace)
 	var missing *kube.NoServiceError
@@ -184,7 +188,12 @@ func (a *app) connectService(ctx context.Context, c *kube.Client, t target) (*ku
 		return nil, err
 	case 1:
 		fmt.Fprintf(a.ErrOut, "note: nothing is installed in namespace %s; asking %s\n", t.namespace, found[0])
-		return connectForeign(ctx, c, found[0].Service)
+		conn, err := connectForeign(ctx, c, found[0].Service)
+		if err == nil && found[0].ours {
+			// Nobody named it: what the environment has is not for it.
+			withCredentials(conn, c, found[0].Namespace, func(string) string { return "" })
+		}
+		return conn, err
 	}
 	var list strings.Builder
 	for _, f := range found {
