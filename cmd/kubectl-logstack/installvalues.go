@@ -1,6 +1,8 @@
 package main
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -62,19 +64,30 @@ func completeSet(_ *cobra.Command, _ []string, word string) ([]string, cobra.She
 // layer lays what was given over base: files, then --set, then the flags.
 func (f *valueFlags) layer(a *app, base install.Values, files map[string][]byte, changed func(flag string) bool) (install.Values, error) {
 	v := base
-	var err error
+	var unfit error // the first of what does not fit, unless later ones mend it
+	lay := func(next install.Values, err error) error {
+		var invalid *install.InvalidError
+		switch {
+		case errors.As(err, &invalid):
+			unfit, next = cmp.Or(unfit, err), invalid.Values
+		case err != nil:
+			return &usageError{err}
+		}
+		v = next
+		return nil
+	}
 	for _, name := range f.files {
 		source := name
 		if name == "-" {
 			source = "stdin"
 		}
-		if v, err = install.ParseValues(v, source, files[name]); err != nil {
-			return base, &usageError{err}
+		if err := lay(install.ParseValues(v, source, files[name])); err != nil {
+			return base, err
 		}
 	}
 	for _, s := range f.set {
-		if v, err = install.SetValue(v, s); err != nil {
-			return base, &usageError{err}
+		if err := lay(install.SetValue(v, s)); err != nil {
+			return base, err
 		}
 	}
 	if changed("storage-class") && !changed("ephemeral") {
@@ -92,7 +105,7 @@ func (f *valueFlags) layer(a *app, base install.Values, files map[string][]byte,
 		v.Namespace = *n
 	}
 	if err := v.Validate(); err != nil {
-		return base, &usageError{err}
+		return base, &usageError{cmp.Or(unfit, err)}
 	}
 	return v, nil
 }

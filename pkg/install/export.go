@@ -48,6 +48,9 @@ func Export(v Values, format Format) ([]File, error) {
 	if err != nil {
 		return nil, err
 	}
+	objs = slices.DeleteFunc(objs, func(o *unstructured.Unstructured) bool {
+		return o.GetKind() == "Namespace" && slices.Contains(clusterNamespaces, o.GetName())
+	})
 	for _, o := range objs {
 		if err := guard(o, format); err != nil {
 			return nil, err
@@ -69,6 +72,11 @@ func Export(v Values, format Format) ([]File, error) {
 	}
 	return files, nil
 }
+
+// clusterNamespaces come with every cluster. A repository that has one of them
+// would force our PodSecurity level on everybody's pods in it, and prune it with
+// our objects. (Run leaves every namespace that it did not make as it is.)
+var clusterNamespaces = []string{"default", "kube-system", "kube-public", "kube-node-lease"}
 
 // guard keeps GitOps tools from changing an object. Flux replaces ${NAME} in
 // everything that it applies when its Kustomization has postBuild, and an

@@ -242,3 +242,22 @@ func TestDatasourceOfASecondInstallation(t *testing.T) {
 	}
 	t.Error("no data source")
 }
+
+// TestExportLeavesTheClustersNamespaces: kubectl apply -k must not put
+// PodSecurity "restricted" on kube-system.
+func TestExportLeavesTheClustersNamespaces(t *testing.T) {
+	for namespace, want := range map[string]bool{"kube-system": false, "default": false, "logs": true} {
+		for _, format := range Formats {
+			v := DefaultValues()
+			v.Namespace = namespace
+			files, err := Export(v, format)
+			if err != nil {
+				t.Fatal(err)
+			}
+			has := slices.ContainsFunc(files, func(f File) bool { return strings.Contains(string(f.Data), "kind: Namespace\n") })
+			if has != want {
+				t.Errorf("%s as %s: a Namespace: %v", namespace, format, has)
+			}
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -73,11 +74,17 @@ func ParseValues(base Values, source string, data []byte) (Values, error) {
 	return overlay(base, source, content, true)
 }
 
+// secretSounding are keys whose values no message repeats.
+var secretSounding = regexp.MustCompile(`(?i)(password|passwd|token|htpasswd|auth\.secret$|tls\.key)`)
+
 // SetValue lays one assignment over base, as `--set storage.size=4Gi` gives it.
 // The value is YAML: lists and maps are written as [a, b] and {a: b}.
 func SetValue(base Values, assignment string) (Values, error) {
 	path, value, found := strings.Cut(assignment, "=")
 	source := "--set " + assignment
+	if found && secretSounding.MatchString(path) {
+		source = "--set " + path + "=…" // it may be one, given in the wrong place
+	}
 	if !found || path == "" {
 		return base, &ValueError{Source: source, Msg: "write KEY=VALUE, for example storage.size=4Gi"}
 	}
@@ -135,10 +142,22 @@ func overlay(base Values, source string, root *yaml.Node, whole bool) (Values, e
 		return base, fmt.Errorf("%s: %w", source, err)
 	}
 	if err := out.Validate(); err != nil {
-		return base, c.locate(err, root)
+		return base, &InvalidError{Values: out, Err: c.locate(err, root)}
 	}
 	return out, nil
 }
+
+// InvalidError says that the keys are known and have values of their types, and
+// that the values do not fit: what is laid over Values next may mend it.
+type InvalidError struct {
+	Values Values
+	Err    error
+}
+
+func (e *InvalidError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what is wrong.
+func (e *InvalidError) Unwrap() error { return e.Err }
 
 func has(root *yaml.Node, key string) bool {
 	for i := 0; i+1 < len(root.Content); i += 2 {
@@ -346,6 +365,10 @@ var elsewhere = map[string]string{
 	"basicAuth.existingSecret": "auth.secretName", "global.imageRegistry": "image.registry", "imageRegistry": "image.registry", "registry": "image.registry",
 	"replicaCount": "replicas", "singleBinary.replicas": "replicas", "logstack.replicas": "replicas",
 	"tls.existingSecret": "tls.secretName", "auth.existingSecret": "auth.secretName",
+	"auth.token": "auth.secretName (a Secret with it)", "auth.htpasswd": "auth.secretName (a Secret with it)",
+	"auth.username": "auth.secretName (a Secret with it)", "auth.password": "auth.secretName (a Secret with it)",
+	"auth.secret": "auth.secretName", "tls.secret": "tls.secretName", "tls.enabled": "tls.secretName", "auth.enabled": "auth.secretName",
+	"tls.crt": "tls.secretName (a Secret with it)", "tls.key": "tls.secretName (a Secret with it)", "tls.cert": "tls.secretName (a Secret with it)",
 	"memory": "resources.memory", "cpu": "resources.cpu", "size": "storage.size", "ephemeral": "storage.ephemeral",
 }
 
