@@ -46,7 +46,11 @@ type Client struct {
 func NewClient(flags *genericclioptions.ConfigFlags) (*Client, error) {
 	cfg, err := flags.ToRESTConfig()
 	if err != nil {
-		return nil, Explain(err)
+		var known *ClusterError
+		if err = Explain(err); errors.As(err, &known) {
+			return nil, err
+		}
+		return nil, &ClusterError{Cause: "the kubeconfig cannot be used: " + err.Error(), Fix: "look at it: kubectl config view --minify", Err: err}
 	}
 	if err := requireConfig(flags); err != nil {
 		return nil, err
