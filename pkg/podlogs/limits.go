@@ -33,6 +33,9 @@ const (
 	// write next to nothing, a follow is not worth moving.
 	busierBy, muchBusierBy = 100, 10 << 10
 	quiet                  = time.Minute
+	// writtenLately is how long after its last line, or its start, a container is
+	// read before those that are idle.
+	writtenLately = 5 * time.Minute
 )
 
 // backoff waits longer after each failure: full jitter below a doubling limit,
@@ -66,7 +69,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // limits admits requests. The API server throttles neither follow nor plain log
 // requests (they count as long-running), so the collector has to.
 type limits struct {
-	opens       *rate.Limiter
+	opens       *turns
 	probes      *rate.Limiter
 	nodeOpens   rate.Limit
 	nodeBurst   int
@@ -99,7 +102,7 @@ type nodeLimits struct {
 
 func newLimits(o *Options) *limits {
 	return &limits{
-		opens:       rate.NewLimiter(rate.Limit(o.OpensPerSecond), o.OpensBurst),
+		opens:       newTurns(o.OpensPerSecond, o.OpensBurst),
 		probes:      rate.NewLimiter(rate.Limit(o.ProbesPerSecond), max(int(o.ProbesPerSecond), 1)),
 		nodeOpens:   rate.Limit(o.NodeOpensPerSecond),
 		nodeBurst:   o.NodeOpensBurst,
@@ -142,21 +145,35 @@ func (l *limits) spread(nodeCap, replicas int) {
 type urgency int
 
 const (
-	// urgent requests take tokens without waiting for them: a pod that is about to
-	// vanish, and a follow that was admitted with its catch-up.
-	urgent urgency = iota
-	ordinary
-	// probing requests bring one line only.
-	probing
+	// turnNow requests take tokens without waiting for them: the pod is about to
+	// vanish.
+	turnNow urgency = iota
+	// turnNext is for a follow that was admitted with its catch-up: a pause between the two
+	// is time for a rotation.
+	turnNext
+	// turnBusy is for a container that has written lately, turnFresh for one that
+	// has just started.
+	turnBusy
+	turnFresh
+	turnIdle
+	// turnProbe requests bring one line only.
+	turnProbe
 )
+
+// headStarts are how much earlier requests count as having come.
+var headStarts = map[urgency]time.Duration{turnNext: time.Hour, turnBusy: 10 * time.Minute, turnFresh: 5 * time.Minute}
 
 // admit waits until the node may be asked.
 func (l *limits) admit(ctx context.Context, node string, u urgency) error {
 	n := l.node(node)
-	if u == urgent {
-		l.opens.Reserve()
+	if u == turnNow {
+		l.opens.take()
 		n.opens.Reserve()
 		return nil
+	}
+	if u == turnNext {
+		n.opens.Reserve()
+		return l.opens.wait(ctx, headStarts[u])
 	}
 	for {
 		wait := n.takeBreaker(time.Now())
@@ -170,10 +187,10 @@ func (l *limits) admit(ctx context.Context, node string, u urgency) error {
 	if err := n.opens.Wait(ctx); err != nil {
 		return err
 	}
-	if u == probing {
+	if u == turnProbe {
 		return l.probes.Wait(ctx)
 	}
-	return l.opens.Wait(ctx)
+	return l.opens.wait(ctx, headStarts[u])
 }
 
 // pollPause is the shortest mean time between two polls of a container with
@@ -182,7 +199,7 @@ func (l *limits) admit(ctx context.Context, node string, u urgency) error {
 func (l *limits) pollPause(busy bool) time.Duration {
 	seconds := 1.5 * float64(l.polled.Load()) / float64(l.probes.Limit())
 	if busy {
-		seconds = 2 * float64(l.busy.Load()) / float64(l.opens.Limit())
+		seconds = 2 * float64(l.busy.Load()) / l.opens.perSecond
 	}
 	return time.Duration(seconds * float64(time.Second))
 }

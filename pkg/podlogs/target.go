@@ -233,6 +233,7 @@ func (t *target) step(ctx context.Context, v *containerView) error {
 	if used, err := t.viaFiles(ctx, v, s); used || err != nil {
 		return err
 	}
+	t.setState(StateCatchingUp, "waiting for its turn")
 	if err := t.queue(ctx, v, "catchup"); err != nil {
 		return err
 	}
@@ -427,17 +428,28 @@ func (t *target) admit(ctx context.Context, v *containerView, kind string, o *co
 		t.admitted = false
 		return nil
 	}
-	_, deleted := t.snapshot()
-	how := ordinary
+	return t.c.limits.admit(ctx, v.node, t.urgency(v, kind, o))
+}
+
+// urgency says how soon the request is to be made.
+func (t *target) urgency(v *containerView, kind string, o *corev1.PodLogOptions) urgency {
+	t.mu.Lock()
+	deleted, lastLine := t.deleted, t.lagFrom
+	t.mu.Unlock()
+	now := time.Now()
 	switch {
-	case v.terminating || deleted || o.Follow:
-		// The follow after a catch-up was admitted with it: a pause between the
-		// two is time for a rotation.
-		how = urgent
+	case v.terminating || deleted:
+		return turnNow
+	case o.Follow:
+		return turnNext
 	case kind == "probe":
-		how = probing
+		return turnProbe
+	case t.rate.get(now) >= 1 || now.Sub(time.Unix(0, lastLine)) < writtenLately:
+		return turnBusy
+	case now.Sub(v.current.started) < writtenLately:
+		return turnFresh
 	}
-	return t.c.limits.admit(ctx, v.node, how)
+	return turnIdle
 }
 
 // queue waits for the admission of the next request, where few stack frames do.
