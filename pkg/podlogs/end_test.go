@@ -88,3 +88,46 @@ func TestRemovedContainerWasReadToItsEnd(t *testing.T) {
 		})
 	}
 }
+
+// TestStatusBehindTheEnd: while a pod stops, its log ends before its status says
+// that the container has, and the container is removed in between. Nothing is
+// missing, unless the status tells a later end than the one that was seen.
+func TestStatusBehindTheEnd(t *testing.T) {
+	for name, c := range map[string]struct {
+		late time.Duration // of the end that the status tells
+		want []string
+	}{
+		"the same end": {want: []string{"0/0", "0/1", "0/2", "0/3"}},
+		"a later end":  {late: 3 * time.Second, want: []string{"0/0", "0/1", "0/2", "0/3", "<pod_deleted_before_drain>"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			simulate(t, func(t *testing.T, k *cluster, m *memory) {
+				p := k.addPod("web", "main")
+				col := startCollector(t, k, m)
+				k.number(p, "main", 3)
+				pass(20 * time.Second)
+				k.terminate(p)
+				k.number(p, "main", 1)
+				pass(100 * time.Millisecond)
+				k.mu.Lock()
+				k.bodyFault = func(*corev1.PodLogOptions) *bodyFault {
+					return &bodyFault{text: "unable to retrieve container logs for containerd://0123", err: io.ErrUnexpectedEOF}
+				}
+				k.epoch++ // the follow ends, and the status knows nothing of it
+				k.cutErr = io.EOF
+				p.touch()
+				k.mu.Unlock()
+				pass(1500 * time.Millisecond)
+				k.change(p, func() {
+					run := p.containers["main"].current
+					run.running, run.ended = false, time.Now().Add(c.late-1500*time.Millisecond)
+				})
+				pass(20 * time.Millisecond)
+				k.remove(p)
+				pass(time.Minute)
+				wantLines(t, m, "web:main", c.want...)
+				col.stop()
+			})
+		})
+	}
+}

@@ -47,11 +47,14 @@ func inbandError(tail []byte) string {
 	return ""
 }
 
+// notFoundText is how the runtime says that it no longer knows a container.
+const notFoundText = "rpc error: code = NotFound "
+
 // removedAfterEnd says whether a follow ended because the runtime no longer knows
 // the container. The kubelet asks the runtime each time when it has just read to
 // the end of the file, and a container is removed long after its last line: so
 // the follow has delivered all of it. Half a line before the text would say that
 // it has not.
 func removedAfterEnd(tail *record) bool {
-	return !tail.stamped && strings.HasPrefix(tail.text, "rpc error: code = NotFound ")
+	return !tail.stamped && strings.HasPrefix(tail.text, notFoundText)
 }

@@ -33,6 +33,11 @@ var (
 // inbandFailure is an error text inside a response with status 200.
 type inbandFailure struct{ kind, text string }
 
+// gone says that the kubelet no longer has the container or its file.
+func (e *inbandFailure) gone() bool {
+	return e.kind == "container_gone" || e.kind == "file_gone" || strings.Contains(e.text, notFoundText)
+}
+
 func (e *inbandFailure) Error() string { return "the kubelet reports: " + e.text }
 
 // target reads one container of one pod. run is its only goroutine, besides
@@ -110,8 +115,9 @@ type target struct {
 	// admitted says that the next request has been admitted already.
 	admitted bool
 	// endSeen says that the last follow ended the way it does when the
-	// container has ended.
+	// container has ended, at the time endAt.
 	endSeen bool
+	endAt   time.Time
 	// noFollowUntil ends a time of polling after the node ran out of watches.
 	noFollowUntil time.Time
 	steppedBack   bool // that is why
@@ -377,8 +383,11 @@ func (t *target) recover(ctx context.Context, v *containerView, err error) {
 		// Only the pod's status says what the end of a stream means, and the
 		// informer may be behind.
 		now := t.refresh(ctx, v)
-		if _, deleted := t.snapshot(); !deleted && !now.current.finished {
-			t.endSeen = false // the stream was cut while the container goes on
+		if _, deleted := t.snapshot(); !deleted && !now.current.finished && !(now.terminating && (open != nil || inband == nil || inband.gone())) {
+			// The stream was cut while the container goes on. While a pod stops,
+			// though, its status comes later than the end of the log, and than the
+			// removal of the container: finalize compares the times.
+			t.endSeen = false
 		}
 	}
 	timer := time.NewTimer(wait)
@@ -499,7 +508,8 @@ func (t *target) open(ctx context.Context, v *containerView, kind string, o *cor
 func (t *target) finalize(ctx context.Context) bool {
 	v, _ := t.snapshot()
 	pos := t.position()
-	complete := pos.done && (pos.last || pos.instance == v.current.id) || t.endSeen && pos.instance == v.current.id
+	complete := pos.done && (pos.last || pos.instance == v.current.id) ||
+		t.endSeen && pos.instance == v.current.id && !v.current.ended.After(t.endAt)
 	ran := pos.instance != "" || v.current.exists()
 	r := t.newReading(ctx, v)
 	defer r.close()

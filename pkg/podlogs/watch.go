@@ -312,10 +312,12 @@ func (f *follower) classifyEnd() error {
 		e := ending{hasTail: true, tail: s.tail}
 		if err := e.inbandTail(); err != nil {
 			f.t.endSeen = f.mature && removedAfterEnd(&s.tail) && (deleted || v.terminating || v.current.finished)
+			f.t.endAt = time.Now()
 			return err
 		}
 	}
 	f.t.endSeen = deleted || v.terminating || v.current.id == f.inst.id && v.current.finished
+	f.t.endAt = time.Now()
 	if !deleted || !s.has {
 		return errEOF
 	}
