@@ -152,7 +152,7 @@ func TestEverySequenceNumberOnce(t *testing.T) {
 	for i := range soakPods {
 		l, g := checkPod(t, podName(i))
 		lines, gaps = lines+l, gaps+g
-		rotated += rotations(i)
+		rotated += rotations(podName(i))
 	}
 	t.Logf("%d pods, %d lines, each number once; %d gaps named; %d rotated log files seen on the node", soakPods, lines, gaps, rotated)
 }
@@ -312,10 +312,10 @@ func rss(t *testing.T, pid int) int64 {
 
 // rotations counts the rotated log files of a pod on this node: the kubelet keeps
 // few, so it is the least number of rotations.
-func rotations(i int) int {
+func rotations(pod string) int {
 	n := 0
 	for _, dir := range []string{"/var/log/pods", filepath.Join(filepath.Dir(os.Getenv("KUBECONFIG")), "pod-logs")} {
-		files, _ := filepath.Glob(fmt.Sprintf("%s/%s_%s_*/app/0.log.*", dir, soakNamespace, podName(i)))
+		files, _ := filepath.Glob(fmt.Sprintf("%s/%s_%s_*/app/0.log.*", dir, soakNamespace, pod))
 		n += len(files)
 	}
 	return n

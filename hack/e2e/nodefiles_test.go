@@ -23,7 +23,8 @@ func TestNodeFiles(t *testing.T) {
 	if os.Getenv("LOGSTACK_E2E_SOAK") != "" {
 		modes = append(modes, "all")
 	}
-	for i, mode := range modes {
+	for _, mode := range modes {
+		pod := "files-" + mode // lines of other tests are kept
 		t.Run(mode, func(t *testing.T) {
 			values := filepath.Join(t.TempDir(), "values.yaml")
 			if err := os.WriteFile(values, []byte("nodeFiles: "+mode+"\n"), 0o600); err != nil {
@@ -31,30 +32,30 @@ func TestNodeFiles(t *testing.T) {
 			}
 			mustPlugin(t, "install", "--image", collectorImage, "--values", values)
 			const count = 200
-			mustKubectl(t, writer(podName(i), count), "apply", "-f", "-")
-			mustKubectl(t, "", "-n", soakNamespace, "wait", "--for=condition=Ready", "pod", podName(i), "--timeout=120s")
+			mustKubectl(t, writer(pod, count), "apply", "-f", "-")
+			mustKubectl(t, "", "-n", soakNamespace, "wait", "--for=condition=Ready", "pod", pod, "--timeout=120s")
 			eventually(t, time.Minute, func() string {
-				if seqs, _ := sequences(t, podName(i)); len(seqs) < 5 {
+				if seqs, _ := sequences(t, pod); len(seqs) < 5 {
 					return fmt.Sprintf("%d lines", len(seqs))
 				}
 				return ""
 			})
 			scale(t, 0)
-			before := rotations(i)
+			before := rotations(pod)
 			eventually(t, time.Minute, func() string {
-				if rotations(i) == before {
+				if rotations(pod) == before {
 					return "no rotation on the node"
 				}
 				return ""
 			})
 			scale(t, 1)
 			eventually(t, 3*time.Minute, func() string {
-				if seqs, _ := sequences(t, podName(i)); len(seqs) == 0 || seqs[len(seqs)-1] != count {
+				if seqs, _ := sequences(t, pod); len(seqs) == 0 || seqs[len(seqs)-1] != count {
 					return fmt.Sprintf("%d lines, want the last to be %d", len(seqs), count)
 				}
 				return ""
 			})
-			lines, gaps := checkPod(t, podName(i))
+			lines, gaps := checkPod(t, pod)
 			if lines != count || gaps != 0 {
 				t.Errorf("%d lines, %d gaps; want %d and none", lines, gaps, count)
 			}
@@ -63,7 +64,7 @@ func TestNodeFiles(t *testing.T) {
 				"backfill": `logstack_podlogs_backfilled_lines_total`,
 				"all":      `logstack_podlogs_node_files_nodes{state="readable"}`,
 			}[mode]
-			t.Logf("%d lines, none missing; %s %g, rotated files %d", lines, name, got[name], rotations(i))
+			t.Logf("%d lines, none missing; %s %g, rotated files %d", lines, name, got[name], rotations(pod))
 			if got[name] == 0 {
 				t.Errorf("%s is 0: nothing was read from files", name)
 			}
