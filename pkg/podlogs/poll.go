@@ -64,7 +64,7 @@ func (t *target) poll(ctx context.Context, v *containerView, inst instance) erro
 		interval = pollFirst
 		busy = t.c.limits.setBusy(busy, true)
 		before := t.position().anchor
-		if err := t.queue(ctx, v, "catchup"); err != nil {
+		if err := t.queue(ctx, v, "poll"); err != nil {
 			return err
 		}
 		if _, err := t.catchUpApart(ctx, v); err != nil {

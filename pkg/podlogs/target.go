@@ -453,6 +453,8 @@ func (t *target) urgency(v *containerView, kind string, o *corev1.PodLogOptions)
 		return turnNext
 	case kind == "probe":
 		return turnProbe
+	case kind == "poll":
+		return turnIdle // it will be back soon, and others were never read
 	case t.rate.get(now) >= 1 || now.Sub(time.Unix(0, lastLine)) < writtenLately:
 		return turnBusy
 	case now.Sub(v.current.started) < writtenLately:
