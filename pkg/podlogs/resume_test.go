@@ -3,6 +3,7 @@ package podlogs
 import (
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -277,8 +278,13 @@ func TestIdleFollowMakesRoom(t *testing.T) {
 			}
 		}
 		pass(2 * idleBeforePoll)
+		k.number(p, busy, 1) // a line now and then is not worth a move
+		pass(2 * time.Minute)
+		if n := k.opens["follow"]; n != 1 {
+			t.Errorf("%d follows after a single line, want the first one to stay", n)
+		}
 		for range 20 {
-			k.number(p, busy, 1)
+			k.write(p, busy, strings.Repeat("x", 100))
 			pass(10 * time.Second)
 		}
 		for _, s := range c.Targets() {
