@@ -152,8 +152,8 @@ const (
 	// turnNow requests take tokens without waiting for them: the pod is about to
 	// vanish.
 	turnNow urgency = iota
-	// turnNext is for a follow that was admitted with its catch-up: a pause between the two
-	// is time for a rotation.
+	// turnNext is for a follow after its catch-up: a pause between the two is time
+	// for a rotation.
 	turnNext
 	// turnBusy is for a container that has written lately, turnFresh for one that
 	// has just started.
@@ -170,12 +170,12 @@ var headStarts = map[urgency]time.Duration{turnNext: time.Hour, turnBusy: 10 * t
 // admit waits until the node may be asked.
 func (l *limits) admit(ctx context.Context, node string, u urgency) error {
 	n := l.node(node)
-	if u == turnNow {
-		l.opens.take()
+	switch u {
+	case turnNow:
 		n.opens.Reserve()
+		l.opens.take()
 		return nil
-	}
-	if u == turnNext {
+	case turnNext:
 		n.opens.Reserve()
 		return l.opens.wait(ctx, headStarts[u])
 	}
@@ -210,8 +210,11 @@ func (l *limits) pollPause(busy bool) time.Duration {
 
 // setBusy counts a polled container as busy or not, and returns what it is now.
 func (l *limits) setBusy(was, is bool) bool {
-	if was != is {
-		l.busy.Add(map[bool]int64{true: 1, false: -1}[is])
+	switch {
+	case is && !was:
+		l.busy.Add(1)
+	case was && !is:
+		l.busy.Add(-1)
 	}
 	return is
 }

@@ -29,11 +29,11 @@ func (t *target) poll(ctx context.Context, v *containerView, inst instance) erro
 			return context.Cause(ctx)
 		case <-t.changed:
 			timer.Stop()
-			if now, deleted := t.snapshot(); deleted || now.terminating || now.current.id != inst.id || now.current.finished {
+			now, deleted := t.snapshot()
+			if deleted || now.terminating || now.current.id != inst.id || now.current.finished {
 				return errChanged
-			} else if !deleted {
-				v = now // its labels may have changed
 			}
+			v = now // its labels may have changed
 			continue
 		case <-timer.C:
 		}
